@@ -1,0 +1,39 @@
+"""Whose session it is: attributes that the program gives, copied onto everything that its sessions cost."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from opentelemetry import baggage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_given: ContextVar[dict[str, str] | None] = ContextVar("realtime_spend_attributes", default=None)
+_LONGEST_VALUE = 200
+
+
+@contextmanager
+def attributed(**attributes: str) -> Iterator[None]:
+    """Sessions that are opened inside this block carry these attributes, in metrics and in the ledger.
+
+    with attributed(tenant="acme"):
+        async with client.realtime.connect(model="gpt-realtime") as connection: ...
+    """
+    token = _given.set({**(_given.get() or {}), **attributes})
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def attributes_now(baggage_keys: Sequence[str]) -> dict[str, str]:
+    """Return what the current context says: the allow-listed keys of its baggage, and what `attributed` was given."""
+    found = {key: baggage.get_baggage(key) for key in baggage_keys}
+    said = {key: value for key, value in found.items() if value is not None}
+    return {
+        key: str(value)[:_LONGEST_VALUE].encode("utf-8", "replace").decode("utf-8")
+        for key, value in {**said, **(_given.get() or {})}.items()
+    }

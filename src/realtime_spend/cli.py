@@ -1,0 +1,314 @@
+"""The command `realtime-spend`: each command parses its arguments, calls what does the work, and prints.
+
+Exit status: 0 fine, 2 the input cannot be read (one sentence on standard error says what to do). Standard output holds
+the answer and nothing else, so that `--json` can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from realtime_spend.core.line_items import Provider, Scope
+from realtime_spend.version import __version__
+
+if TYPE_CHECKING:
+    from realtime_spend.configuration import Configuration
+    from realtime_spend.core.rates import RateBook
+
+_UNREADABLE = 2
+
+
+class InputError(click.ClickException):
+    """The input cannot be read; the sentence says what to do."""
+
+    exit_code = _UNREADABLE
+
+
+class Instant(click.ParamType[datetime]):
+    """A day or an instant in ISO 8601; UTC where it has no offset."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the aware instant."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is neither a day nor an instant; write 2026-11-22 or 2026-11-22T10:00:00Z", param, ctx
+            )
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="realtime-spend")
+def main() -> None:
+    """What Realtime voice sessions cost, exactly, and why the bill says otherwise."""
+
+
+@main.command()
+@click.argument("file", default="-")
+@click.option("--model", help="The model, where the input does not name it; also prices a lone transcription event.")
+@click.option("--transcription-model", help="The model of the input transcriptions in a log.")
+@click.option("--provider", type=click.Choice(list(Provider)), default=Provider.OPENAI, show_default=True)
+@click.option("--scope", type=click.Choice(list(Scope)), default=Scope.GLOBAL, show_default=True)
+@click.option("--region", help="The Azure region, which sets the price on the scope regional.")
+@click.option("--at", type=Instant(), help="Price at the rates of this instant; now, unless said.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def explain(
+    *,
+    file: str,
+    model: str | None,
+    transcription_model: str | None,
+    provider: str,
+    scope: str,
+    region: str | None,
+    at: datetime | None,
+    as_json: bool,
+) -> None:
+    """Say what the usage in FILE (or standard input, -) costs, and what the common wrong sums would make of it.
+
+    FILE holds a usage object, one event, an array of events, or a session log with one JSON event a line.
+    """
+    from realtime_spend.core.explanation import Assumptions
+    from realtime_spend.core.explanation import explain as explained
+    from realtime_spend.core.naming import Naming
+    from realtime_spend.core.session_log import read_log
+    from realtime_spend.reports.explanation import explanation_json, print_explanation
+
+    configuration = _configuration()
+    book = _book(configuration)
+    try:
+        log = read_log(_text(file))
+    except ValueError as error:
+        raise InputError(f"{_name(file)}: {error}") from None
+    explanation = explained(
+        log,
+        Naming(book, configuration.deployments),
+        book,
+        Assumptions(
+            at=at or datetime.now(UTC),
+            model=model,
+            transcription_model=transcription_model,
+            provider=Provider(provider),
+            scope=Scope(scope),
+            region=region,
+        ),
+    )
+    if as_json:
+        _print_json(explanation_json(explanation))
+    else:
+        print_explanation(_console(), explanation)
+    if log.unreadable:
+        lines = ", ".join(map(str, log.unreadable[:5])) + (" ..." if len(log.unreadable) > 5 else "")  # noqa: PLR2004 - enough to find them
+        raise InputError(f"{_name(file)}: line {lines} is not JSON; mend or remove it. The rest is explained above")
+
+
+@main.command()
+@click.argument("ledger", required=False, type=click.Path(path_type=Path))
+@click.option("--by", multiple=True, help="day, model, session, account, provider, kind, status, or an attribute.")
+@click.option("--from", "since", type=Instant(), help="First day or instant, UTC.")
+@click.option("--to", "until", type=Instant(), help="Last day (included), or the instant before which to stop, UTC.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def report(
+    *, ledger: Path | None, by: tuple[str, ...], since: datetime | None, until: datetime | None, as_json: bool
+) -> None:
+    """Add up what the LEDGER folder holds; without it the folder in REALTIME_SPEND_LEDGER.
+
+    --by can be given several times: --by day --by model, which is also the default.
+    """
+    from realtime_spend.core.spending import spending
+    from realtime_spend.reports.spending import print_spending, spending_json
+
+    folder = ledger or _configuration().ledger
+    if folder is None:
+        raise InputError("name the ledger's folder, or set REALTIME_SPEND_LEDGER to it")
+    reading = _read_ledger(folder, show_progress=not as_json)
+    by = by or ("day", "model")
+    end = _end(until)
+    entries = [
+        entry for entry in reading.entries if (since is None or entry.at >= since) and (end is None or entry.at < end)
+    ]
+
+    def group(entry: Any) -> tuple[str | None, ...]:
+        return tuple(_grouped(entry, key) for key in by)
+
+    groups = dict(sorted(spending(entries, group).items(), key=lambda item: [value or "" for value in item[0][0]]))
+    totals = {currency: spent for (_, currency), spent in spending(entries, lambda _entry: ()).items()}
+    problems = _doubts(reading, entries)
+    if as_json:
+        _print_json(spending_json(by, groups, totals, problems))
+    else:
+        print_spending(_console(), by, groups, totals, problems)
+
+
+@main.command()
+@click.option("--provider", type=click.Choice(list(Provider)), help="Only this provider.")
+@click.option("--model", help="Only this model, by any of its listed names.")
+@click.option("--check", is_flag=True, help="Read all cards, yours too, and say how old and how contested they are.")
+@click.option("--compare", type=click.Path(path_type=Path), help="Say where this card differs from ours.")
+@click.option("--at", type=Instant(), help="With --compare: at the rates of this instant; now, unless said.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def prices(
+    *,
+    provider: str | None,
+    model: str | None,
+    check: bool,
+    compare: Path | None,
+    at: datetime | None,
+    as_json: bool,
+) -> None:
+    """List the rates that usage is priced with, check them, or compare them with another card."""
+    from realtime_spend.core.price_list import differences, listed_rates
+    from realtime_spend.rate_cards import load_book, read_card
+    from realtime_spend.reports.prices import differences_json, prices_json, print_differences, print_prices
+
+    if compare is not None:
+        try:
+            found = list(differences(load_book(), read_card(compare), at or datetime.now(UTC)))
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        _print_json(differences_json(found)) if as_json else print_differences(_console(), found)
+        return
+    book = _book(_configuration())
+    if check:
+        _check(book, as_json=as_json)
+        return
+    rates = list(listed_rates(book, Provider(provider) if provider else None, model))
+    if not rates:
+        raise InputError(f"no card has a rate for {model!r}; run `realtime-spend prices` for all that there are")
+    _print_json(prices_json(rates)) if as_json else print_prices(_console(), rates)
+
+
+def _check(book: RateBook, *, as_json: bool) -> None:
+    cards = [
+        {
+            "card": card.name,
+            "models": len({row.model for row in card.rows}),
+            "rates": sum(len(row.rates) for row in card.rows),
+            "days_old": (datetime.now(UTC).date() - date.fromisoformat(card.name.rpartition("@")[2])).days,
+            "contested": sum(len(row.contests) for row in card.rows),
+            "without_source": sum(not row.source for row in card.rows),
+        }
+        for card in book.cards
+    ]
+    if as_json:
+        _print_json(cards)
+        return
+    for card in cards:
+        click.echo(
+            "{card}: {rates} rates of {models} models, {days_old} days old, {contested} contested, "
+            "{without_source} without a source".format(**card)
+        )
+
+
+def _read_ledger(folder: Path, *, show_progress: bool) -> Any:
+    from rich.progress import Progress
+
+    from realtime_spend.estimates.ledger import ledger_size, read_ledger
+
+    try:
+        if not show_progress or not sys.stderr.isatty():
+            return read_ledger(folder)
+        with Progress(console=_console(stderr=True), transient=True) as progress:
+            task = progress.add_task("reading the ledger", total=ledger_size(folder))
+            return read_ledger(folder, lambda count: progress.advance(task, count))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _grouped(entry: Any, key: str) -> str | None:
+    if key == "day":
+        return str(entry.at.astimezone(UTC).date())
+    if key in ("model", "session", "account", "provider", "kind", "status"):
+        value = getattr(entry, key)
+        return None if value is None else str(value)
+    value = entry.attributes.get(key)
+    return None if value is None else str(value)
+
+
+def _doubts(reading: Any, entries: list[Any]) -> list[str]:
+    doubts = []
+    if reading.unreadable:
+        file, line = reading.unreadable[0]
+        doubts.append(f"{len(reading.unreadable)} unreadable lines were left out, the first at {file}:{line}")
+    lost = sum(entry.reported == "lost" for entry in entries)
+    if lost:
+        doubts.append(f"{lost} responses were begun and never finished: what they cost is not in these sums")
+    missing = sum(entry.reported == "missing" for entry in entries)
+    if missing:
+        doubts.append(f"{missing} events came without usage: what they cost is not in these sums")
+    unpriced = sum(any(cost is None for cost in entry.costs.values()) for entry in entries)
+    if unpriced:
+        doubts.append(f"{unpriced} usages have a part without a price: what it cost is not in these sums")
+    assumed = sum(entry.provider == Provider.AZURE and entry.scope is None and bool(entry.costs) for entry in entries)
+    if assumed:
+        doubts.append(f"{assumed} Azure usages are priced as global because REALTIME_SPEND_DEPLOYMENTS names no scope")
+    return doubts
+
+
+def _end(until: datetime | None) -> datetime | None:
+    """Return the instant before which to stop: a day given as the last one is included."""
+    from datetime import timedelta
+
+    if until is not None and until.timetz().replace(tzinfo=None) == datetime.min.time():
+        return until + timedelta(days=1)
+    return until
+
+
+def _configuration() -> Configuration:
+    from realtime_spend.configuration import configure
+
+    configuration = configure(os.environ, {})
+    for problem in configuration.problems:
+        click.echo(f"realtime-spend: {problem}", err=True)
+    return configuration
+
+
+def _book(configuration: Configuration) -> RateBook:
+    from realtime_spend.rate_cards import load_book
+
+    try:
+        return load_book(configuration.rate_cards)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _text(file: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}; give a file, or - for standard input") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{_name(file)}: it is not UTF-8 text; give JSON") from None
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else file
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    # Into a pipe or a file there is no width: tables are as wide as they need to be, not cut at 80.
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
+    return Console(stderr=stderr, width=width, highlight=False)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

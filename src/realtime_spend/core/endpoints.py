@@ -1,0 +1,118 @@
+"""Which URLs speak the Realtime protocol, who bills them, and what the URL already tells about the session."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from realtime_spend.core.line_items import Provider, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PROTOCOL_PATH = re.compile(r"/(?:realtime|voice-live|voice-agent)(?:/|$)")
+_AZURE_PATH = re.compile(r"^/(?:openai|voice-live|voice-agent)/")
+_VOICE_LIVE_PATH = re.compile(r"^/voice-(?:live|agent)(?:/|$)")
+# Public, US Government and China clouds (facts of the Azure documentation, 2026-11).
+_AZURE_DOMAINS = (
+    ".openai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".services.ai.azure.com",
+    ".openai.azure.us",
+    ".cognitiveservices.azure.us",
+    ".openai.azure.cn",
+    ".cognitiveservices.azure.cn",
+)
+# OpenAI's data-residency hosts: a region before the usual name.
+_RESIDENCY_HOST = re.compile(r"^[a-z]{2}\.api\.openai\.com$")
+
+
+class Service(StrEnum):
+    """Whose price list a session is on: Azure Voice Live bills on tiers of its own, not on the model's meters."""
+
+    REALTIME = "realtime"
+    VOICE_LIVE = "voice_live"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What the URL of a session says. `requested_model` is a deployment's name on Azure."""
+
+    provider: Provider
+    server: str
+    port: int | None
+    service: Service = Service.REALTIME
+    requested_model: str | None = None
+    account: str | None = None
+    scope: Scope | None = None
+    call_id: str | None = None
+
+    @property
+    def model_is_deployment(self) -> bool:
+        """Whether the URL names a deployment, which can be called anything, rather than a model."""
+        return self.provider is Provider.AZURE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtraEndpoint:
+    """A host or a path that the user says speaks the protocol: `voice.example.com/live=azure.ai.openai`."""
+
+    host: str | None
+    path: str
+    provider: Provider | None
+
+    def matches(self, host: str, path: str) -> bool:
+        """Whether a URL with this host and path is meant."""
+        return self.host in (None, host) and path.startswith(self.path)
+
+
+def parse_extra_endpoint(text: str) -> ExtraEndpoint:
+    """Parse `host`, `/path` or `host/path`, each with an optional `=provider`; ValueError in one sentence."""
+    where, _, provider = text.strip().partition("=")
+    host, slash, path = where.strip().removeprefix("wss://").removeprefix("ws://").partition("/")
+    if not host and not path:
+        raise ValueError(f"{text!r} names neither a host nor a path")
+    if provider and provider not in tuple(Provider):
+        raise ValueError(f"{provider!r} is not a provider; write {' or '.join(Provider)}")
+    return ExtraEndpoint(
+        host=host.partition(":")[0].lower() or None,
+        path=slash + path,
+        provider=Provider(provider) if provider else None,
+    )
+
+
+def recognise(
+    host: str, port: int | None, path: str, query: str, extra: Sequence[ExtraEndpoint] = ()
+) -> Endpoint | None:
+    """Return the endpoint that a WebSocket URL stands for, or None where it does not speak the protocol."""
+    host = host.lower()
+    told = next((candidate for candidate in extra if candidate.matches(host, path)), None)
+    if told is None and not _PROTOCOL_PATH.search(path):
+        return None
+    on_azure_host = host.endswith(_AZURE_DOMAINS)
+    if told is not None and told.provider is not None:
+        provider = told.provider
+    else:
+        provider = Provider.AZURE if on_azure_host or _AZURE_PATH.match(path) else Provider.OPENAI
+    parameters = parse_qs(query)
+
+    def parameter(name: str) -> str | None:
+        return next(iter(parameters.get(name, ())), None)
+
+    return Endpoint(
+        provider=provider,
+        server=host,
+        port=port,
+        service=Service.VOICE_LIVE if _VOICE_LIVE_PATH.match(path) else Service.REALTIME,
+        requested_model=parameter("deployment") or parameter("model"),
+        account=host.partition(".")[0] if on_azure_host else None,
+        scope=_openai_scope(host) if provider is Provider.OPENAI else None,
+        call_id=parameter("call_id"),
+    )
+
+
+def _openai_scope(host: str) -> Scope:
+    return Scope.RESIDENCY if _RESIDENCY_HOST.match(host) else Scope.GLOBAL

@@ -1,0 +1,67 @@
+"""Exact amounts: decimals from text, in a context of our own, written as plain decimals."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
+
+# The host program may have changed the default decimal context (its precision, its rounding, its traps), so no
+# arithmetic on money is ever done in the default one.
+CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, traps=[InvalidOperation, Overflow])
+
+ZERO = Decimal(0)
+_PLACES = Decimal("1e-12")
+
+
+def exact(text: str) -> Decimal:
+    """Return the finite decimal that `text` spells; ValueError for anything else."""
+    try:
+        amount = CONTEXT.create_decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a decimal number") from None
+    if not amount.is_finite():
+        raise ValueError(f"{text!r} is not a finite number")
+    return amount
+
+
+def add(*amounts: Decimal) -> Decimal:
+    """Return the exact sum of `amounts`; 0 of none."""
+    total = ZERO
+    for amount in amounts:
+        total = CONTEXT.add(total, amount)
+    return total
+
+
+def subtract(left: Decimal, right: Decimal) -> Decimal:
+    """Return `left` - `right`."""
+    return CONTEXT.subtract(left, right)
+
+
+def multiply(left: Decimal, right: Decimal) -> Decimal:
+    """Return `left` times `right`."""
+    return CONTEXT.multiply(left, right)
+
+
+def divide(left: Decimal, right: Decimal) -> Decimal:
+    """Return `left` divided by `right`, which is not zero."""
+    return CONTEXT.divide(left, right)
+
+
+def cost(quantity: Decimal, unit_price: Decimal, per: int) -> Decimal:
+    """Return what `quantity` units cost at `unit_price` for each `per` of them, to 12 places, half to even.
+
+    The division comes last: 0.017 USD a minute has no finite price per second.
+    """
+    return CONTEXT.quantize(divide(multiply(quantity, unit_price), Decimal(per)), _PLACES)
+
+
+def ratio(left: Decimal, right: Decimal) -> Decimal | None:
+    """Return `left` / `right` to 12 places, or None where `right` is zero."""
+    return CONTEXT.quantize(divide(left, right), _PLACES) if right else None
+
+
+def plain(amount: Decimal) -> str:
+    """Write `amount` without exponent and without trailing zeros, as every JSON contract of ours does."""
+    text = format(amount, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text

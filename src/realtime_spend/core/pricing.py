@@ -1,0 +1,169 @@
+"""Usage and rates in, line items out: each quantity once, at its own rate, exactly; or unpriced; or between two bounds.
+
+Where a service did not say how the cached tokens split by modality (or which modality the tokens are of), every split
+that its totals allow is feasible. The line items are those of the dearest one; `low` and `high` bound the truth.
+Caching one token of a modality saves its full rate minus its cached rate, and the savings of different tokens do not
+touch each other, so the dearest split caches where it saves least and the cheapest where it saves most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from realtime_spend.core import money
+from realtime_spend.core.line_items import Component, LineItem, Modality, Part, Rate
+from realtime_spend.core.rates import Prices, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from realtime_spend.core.rates import Contest
+    from realtime_spend.core.usage import Amounts, Tokens
+
+    # Of several rates, the dearest or the cheapest: `max` or `min`.
+    Extreme = Callable[[Iterable[Decimal]], Decimal]
+
+_NOTHING = money.ZERO
+_REAL = (Modality.TEXT, Modality.AUDIO, Modality.IMAGE)
+# As a price page has them: modality by modality.
+_ORDER = tuple(Part(modality, component) for modality in Modality for component in Component)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """Line items and what they come to, in `currency`.
+
+    `cost` is the sum of what is priced, None if nothing is. `low` and `high` are set where the cost is an interval;
+    `cost` is then `high`. `savings` is what the cached tokens would have cost more as plain input, by modality.
+    `reasons` says why anything has no price.
+    """
+
+    items: tuple[LineItem, ...]
+    cost: Decimal | None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    savings: Mapping[Modality, Decimal] = field(default_factory=dict)
+    reasons: tuple[Reason, ...] = ()
+    contests: tuple[Contest, ...] = ()
+    currency: str = "USD"
+    card: str | None = None
+
+    @property
+    def uncertainty(self) -> Decimal:
+        """The width of the interval: 0 where the cost is exact."""
+        return _NOTHING if self.low is None or self.high is None else money.subtract(self.high, self.low)
+
+
+def price(amounts: Amounts, prices: Prices | Reason) -> Priced:
+    """Price what one usage event reported at the rates that held, or say why it cannot be priced."""
+    if isinstance(prices, Reason):
+        items = _items(amounts.quantities(), {})
+        return Priced(items=items, cost=None, reasons=(prices,))
+    tokens = amounts.tokens
+    if tokens is None or tokens.is_split or not _boundable(tokens, prices.rates):
+        return _total(_items(amounts.quantities(), prices.rates), prices)
+    dearest = _items(_split(tokens, prices.rates, max), prices.rates)
+    cheapest = _items(_split(tokens, prices.rates, min), prices.rates)
+    priced = _total(dearest, prices)
+    low, high = _sum(cheapest), priced.cost
+    if low is None or high is None or low >= high:
+        return priced
+    return _total(dearest, prices, low=low)
+
+
+def _items(quantities: Mapping[Part, Decimal], rates: Mapping[Part, Rate]) -> tuple[LineItem, ...]:
+    return tuple(
+        LineItem(part=part, quantity=quantities[part], rate=rates.get(part)) for part in _ORDER if quantities.get(part)
+    )
+
+
+def _sum(items: Iterable[LineItem]) -> Decimal | None:
+    costs = [item.cost for item in items if item.cost is not None]
+    return money.add(*costs) if costs else None
+
+
+def _total(items: tuple[LineItem, ...], prices: Prices, low: Decimal | None = None) -> Priced:
+    used = {item.part for item in items}
+    cost = _sum(items)
+    return Priced(
+        items=items,
+        cost=cost,
+        low=low,
+        high=None if low is None else cost,
+        savings=_savings(items, prices.rates),
+        reasons=(Reason.NO_RATE,) if any(item.rate is None for item in items) else (),
+        contests=tuple(contest for contest in prices.contests if contest.part in used),
+        currency=prices.currency,
+        card=prices.card,
+    )
+
+
+def _savings(items: Iterable[LineItem], rates: Mapping[Part, Rate]) -> dict[Modality, Decimal]:
+    found: dict[Modality, Decimal] = {}
+    for item in items:
+        full = rates.get(Part(item.part.modality, Component.INPUT))
+        if item.part.component is Component.CACHED_INPUT and item.cost is not None and full is not None:
+            found[item.part.modality] = money.subtract(full.cost(item.quantity), item.cost)
+    return found
+
+
+def _prices_of(component: Component, modality: Modality, rates: Mapping[Part, Rate]) -> dict[Modality, Decimal]:
+    """Return the rates that tokens of `modality` may have: all there are where it is unknown."""
+    candidates = _REAL if modality is Modality.UNKNOWN else (modality,)
+    found = {candidate: rates.get(Part(candidate, component)) for candidate in candidates}
+    return {candidate: rate.unit_price for candidate, rate in found.items() if rate is not None}
+
+
+def _boundable(tokens: Tokens, rates: Mapping[Part, Rate]) -> bool:
+    """Whether every feasible split has a price. Tokens that may have no rate at all cannot be bounded."""
+    spare = [modality for modality, count in tokens.spare().items() if count]
+    return (
+        all(_prices_of(Component.INPUT, modality, rates) for modality in spare)
+        and (not tokens.unsplit[1] or all(_prices_of(Component.CACHED_INPUT, modality, rates) for modality in spare))
+        and all(_prices_of(Component.OUTPUT, modality, rates) for modality in tokens.output)
+    )
+
+
+def _split(tokens: Tokens, rates: Mapping[Part, Rate], extreme: Extreme) -> dict[Part, Decimal]:
+    """Return the quantities of the dearest (`extreme` is max) or the cheapest (min) feasible split."""
+    counts: dict[Part, int] = {}
+
+    def put(component: Component, modality: Modality, count: int) -> None:
+        prices = _prices_of(component, modality, rates)
+        wanted = extreme(prices.values()) if prices else None
+        # A known modality without a rate keeps its own line, which is then unpriced.
+        real = next((candidate for candidate, unit_price in prices.items() if unit_price == wanted), modality)
+        part = Part(real, component)
+        counts[part] = counts.get(part, 0) + count
+
+    extra = _cache(tokens, rates, extreme)
+    for modality, count in tokens.spare().items():
+        put(Component.INPUT, modality, count - extra.get(modality, 0))
+        put(Component.CACHED_INPUT, modality, extra.get(modality, 0))
+    for modality, count in tokens.cached.items():
+        put(Component.CACHED_INPUT, modality, count)
+    for modality, count in tokens.output.items():
+        put(Component.OUTPUT, modality, count)
+    return {part: Decimal(count) for part, count in counts.items()}
+
+
+def _cache(tokens: Tokens, rates: Mapping[Part, Rate], extreme: Extreme) -> dict[Modality, int]:
+    """Choose which of the spare input tokens are the cached ones that came without their modality."""
+    least, most = tokens.unsplit
+    savings: list[tuple[Decimal, Modality, int]] = []
+    for modality, count in tokens.spare().items():
+        if count and most:
+            full = extreme(_prices_of(Component.INPUT, modality, rates).values())
+            cached = extreme(_prices_of(Component.CACHED_INPUT, modality, rates).values())
+            savings.append((money.subtract(full, cached), modality, count))
+    dearest = extreme is max
+    savings.sort(key=lambda entry: entry[0], reverse=not dearest)
+    chosen: dict[Modality, int] = {}
+    for saving, modality, count in savings:
+        worthwhile = saving < 0 if dearest else saving > 0
+        taken = min(count, most if worthwhile else least)
+        chosen[modality] = taken
+        least, most = max(least - taken, 0), most - taken
+    return chosen

@@ -1,0 +1,217 @@
+"""Dated rate cards: which rate held at this instant, for this model, version, scope and region.
+
+A card is what `rate_cards/*.toml` or a user's own file says, parsed. A rate holds from an instant until a later row of
+the same key replaces it: a change of price appends a row, and a retired model keeps its last one, so that history can
+always be priced. Names match exactly, never by prefix: `gpt-4o-realtime-preview-2024-10-01` cost 2.5 times what its
+successors do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from realtime_spend.core import money
+from realtime_spend.core.line_items import Part, Provider, Rate, Scope, Sku
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from decimal import Decimal
+
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+class ModelKind(StrEnum):
+    """What a model does, which decides which usage it may price."""
+
+    REALTIME = "realtime"
+    TRANSCRIPTION = "transcription"
+    TRANSLATION = "translation"
+    LIVE = "live"
+    CHAT = "chat"
+
+
+class Reason(StrEnum):
+    """Why a usage, or a part of it, has no price."""
+
+    MODEL_NOT_NAMED = "model_not_named"
+    MODEL_NOT_LISTED = "model_not_listed"
+    NOT_A_TRANSCRIPTION_MODEL = "not_a_transcription_model"
+    NOT_PRICED_BY_TOKEN = "provisioned"  # noqa: S105 - a scope, not a secret
+    VERSION_NOT_KNOWN = "version_not_known"
+    REGION_NOT_KNOWN = "region_not_known"
+    NO_RATE = "no_rate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What a card says of a name: the model it belongs to, and the version if the name tells it."""
+
+    model: str
+    version: str | None
+    kind: ModelKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """A rate that sources disagree on: the one we use, the others, and why it is unsettled."""
+
+    part: Part
+    used: Decimal
+    others: tuple[Decimal, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateRow:
+    """One dated row of a card. `versions` None: any version; `starts` the first instant at which it holds."""
+
+    model: str
+    versions: frozenset[str | None] | None
+    scopes: frozenset[Scope]
+    regions: frozenset[str] | None
+    starts: datetime
+    rates: Mapping[Part, Rate]
+    contests: tuple[Contest, ...]
+    source: str
+    checked: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discount:
+    """A share taken off the listed price: `off` 0.12 is 12 %. None fields match anything."""
+
+    model: str | None
+    scope: Scope | None
+    starts: datetime
+    off: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateCard:
+    """All that one file says of one provider's prices. `name` is what the ledger records: `openai@2026-11-19`."""
+
+    name: str
+    provider: Provider
+    currency: str
+    names: Mapping[str, Listed]
+    rows: tuple[RateRow, ...]
+    discounts: tuple[Discount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """The rates of one sku at one instant, and where they come from."""
+
+    rates: Mapping[Part, Rate] = field(default_factory=lambda: MappingProxyType({}))
+    contests: tuple[Contest, ...] = ()
+    currency: str = "USD"
+    card: str = ""
+
+
+class RateBook:
+    """The cards in order of precedence: the user's own first, ours after them."""
+
+    def __init__(self, cards: Iterable[RateCard]) -> None:
+        self.cards = tuple(cards)
+        self._rows: dict[tuple[Provider, str], list[tuple[RateCard, RateRow]]] = {}
+        for card in self.cards:
+            for row in card.rows:
+                self._rows.setdefault((card.provider, row.model), []).append((card, row))
+
+    def listed(self, provider: Provider, name: str) -> Listed | None:
+        """Return what the first card that lists exactly `name` says of it."""
+        for card in self.cards:
+            if card.provider is provider and (found := card.names.get(name)):
+                return found
+        return None
+
+    def prices(self, sku: Sku, at: datetime) -> Prices | Reason:
+        """Return the rates that held for `sku` at the aware instant `at`, or the reason why there is none.
+
+        A scope that nobody configured is priced as global (the caller says so). A user's card overrides ours part by
+        part; a discount is taken off our rates, never off the user's own.
+        """
+        if sku.scope is Scope.PROVISIONED:
+            return Reason.NOT_PRICED_BY_TOKEN
+        held: Prices | None = None
+        reason = Reason.NO_RATE
+        for card in reversed(self.cards):
+            rows = [row for owner, row in self._rows.get((sku.provider, sku.model), ()) if owner is card]
+            found = _row_of(rows, sku, at)
+            if isinstance(found, RateRow):
+                held = _overlay(held, card, found)
+            elif found is not Reason.NO_RATE:
+                reason = found
+            if held is not None and card.discounts:
+                held = _discounted(held, card, sku, at, own=found if isinstance(found, RateRow) else None)
+        return reason if held is None else held
+
+
+def _row_of(rows: Sequence[RateRow], sku: Sku, at: datetime) -> RateRow | Reason:
+    """Choose among one card's rows of the sku's model the one that held at `at`."""
+    scope = sku.scope or Scope.GLOBAL
+    candidates = [row for row in rows if scope in row.scopes and row.starts <= at]
+    if scope is Scope.REGIONAL and candidates:
+        candidates = [row for row in candidates if row.regions is None or sku.region in row.regions]
+        if not candidates and sku.region is None:
+            return Reason.REGION_NOT_KNOWN
+    candidates = [row for row in candidates if _speaks_of(row, sku.version)] or (
+        candidates if sku.version is None else []
+    )
+    if not candidates:
+        return Reason.NO_RATE
+    newest: dict[frozenset[str | None] | None, RateRow] = {}
+    for row in candidates:
+        rival = newest.get(row.versions)
+        if rival is None or rival.starts <= row.starts:
+            newest[row.versions] = row
+    exact = [row for row in newest.values() if row.versions is not None and sku.version in row.versions]
+    chosen = exact or list(newest.values())
+    # Versions with different rates never mix: an alias that could be any of several dear or cheap snapshots is unknown.
+    if any(row.rates != chosen[0].rates for row in chosen[1:]):
+        return Reason.VERSION_NOT_KNOWN
+    return chosen[-1]
+
+
+def _speaks_of(row: RateRow, version: str | None) -> bool:
+    return row.versions is None or version in row.versions
+
+
+def _overlay(under: Prices | None, card: RateCard, row: RateRow) -> Prices:
+    if under is None or under.currency != card.currency:
+        return Prices(rates=row.rates, contests=row.contests, currency=card.currency, card=card.name)
+    kept = tuple(contest for contest in under.contests if contest.part not in row.rates)
+    return Prices(
+        rates=MappingProxyType({**under.rates, **row.rates}),
+        contests=kept + row.contests,
+        currency=card.currency,
+        card=card.name if set(under.rates) <= set(row.rates) else f"{card.name}+{under.card}",
+    )
+
+
+def _discounted(prices: Prices, card: RateCard, sku: Sku, at: datetime, own: RateRow | None) -> Prices:
+    """Take the newest discount of `card` that matches off every rate that the card does not state itself."""
+    scope = sku.scope or Scope.GLOBAL
+    matching = [
+        discount
+        for discount in card.discounts
+        if card.provider is sku.provider
+        and discount.model in (None, sku.model)
+        and discount.scope in (None, scope)
+        and discount.starts <= at
+    ]
+    if not matching:
+        return prices
+    share = money.subtract(money.exact("1"), max(matching, key=lambda discount: discount.starts).off)
+    stated = own.rates if own else {}
+    rates = {
+        part: rate if part in stated else Rate(unit_price=money.multiply(rate.unit_price, share), per=rate.per)
+        for part, rate in prices.rates.items()
+    }
+    name = prices.card if card.name in prices.card.split("+") else f"{card.name}+{prices.card}"
+    return Prices(rates=MappingProxyType(rates), contests=prices.contests, currency=prices.currency, card=name)

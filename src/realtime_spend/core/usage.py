@@ -1,0 +1,314 @@
+"""One usage object of the wire, read into disjoint quantities, with what is doubtful about it said as values.
+
+The traps this module is for (each has its test):
+- cached tokens are a subset of input tokens, by modality, and must not be added to them;
+- reasoning tokens are a subset of output text tokens;
+- the split of the cached tokens by modality may be absent (old services, gateways), and so may any detail;
+- a transcription is counted in tokens or in seconds, and a service may send neither.
+Nothing here raises, whatever JSON it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from realtime_spend.core.line_items import Component, Modality, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# More tokens than any event can hold; a larger number would also not survive the sums that metrics make of it.
+_MOST_TOKENS = 10**15
+_MOST_SECONDS = 10**9
+# Python refuses to write integers of thousands of digits; no count needs more than these.
+_LARGEST_KEPT = 10**30
+_MODALITIES = (Modality.TEXT, Modality.AUDIO, Modality.IMAGE)
+_AUDIO_DURATION = Part(Modality.AUDIO, Component.DURATION)
+_RAW_DEPTH, _RAW_KEYS = 4, 64
+
+
+class Kind(StrEnum):
+    """What was metered, as the ledger says it."""
+
+    RESPONSE = "response"
+    TRANSCRIPTION = "transcription"
+    TRANSLATION = "translation"
+    LIVE = "live"
+
+
+class Reported(StrEnum):
+    """How a usage is known: from the service, by our own estimate, not at all, or not even its end was seen."""
+
+    REPORTED = "reported"
+    ESTIMATED = "estimated"
+    MISSING = "missing"
+    LOST = "lost"
+
+
+# Of several accounts of one usage the better one counts.
+RANK = {Reported.LOST: 0, Reported.MISSING: 1, Reported.ESTIMATED: 2, Reported.REPORTED: 3}
+
+
+class ProblemKind(StrEnum):
+    """What can be wrong with a usage that is counted all the same."""
+
+    UNREADABLE = "usage_unreadable"
+    TOTAL_MISMATCH = "total_mismatch"
+    CACHED_EXCEEDS_INPUT = "cached_exceeds_input"
+    CACHED_NOT_SPLIT = "cached_not_split"
+    MODALITY_NOT_SAID = "modality_not_said"
+    REASONING_EXCEEDS_TEXT = "reasoning_exceeds_text"
+    DIRECTION_NOT_SAID = "direction_not_said"
+    ZERO_DURATION = "zero_duration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something a reader of the figures should know. `message` is one sentence with the numbers in it."""
+
+    kind: ProblemKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Token counts of one usage. `input` includes what is cached; `cached` holds what is cached by known modality.
+
+    `unsplit` is the least and the most number of further cached tokens whose modality nobody said: (0, 0) as a rule.
+    """
+
+    input: Mapping[Modality, int]
+    cached: Mapping[Modality, int]
+    unsplit: tuple[int, int]
+    output: Mapping[Modality, int]
+    reasoning: int = 0
+
+    @property
+    def is_split(self) -> bool:
+        """Whether each token has its modality and is known to be cached or not."""
+        return self.unsplit == (0, 0) and Modality.UNKNOWN not in self.input and Modality.UNKNOWN not in self.output
+
+    def spare(self) -> dict[Modality, int]:
+        """Return, by modality, the input tokens that are not known to be cached."""
+        return {modality: count - self.cached.get(modality, 0) for modality, count in self.input.items()}
+
+    def quantities(self) -> dict[Part, int]:
+        """Return disjoint quantities that add up to the totals; what is not split stands under `unknown`."""
+        spare = self.spare()
+        least, most = self.unsplit
+        if most:
+            spare = {Modality.UNKNOWN: sum(spare.values()) - least}
+        cached = dict(self.cached)
+        cached[Modality.UNKNOWN] = cached.get(Modality.UNKNOWN, 0) + least
+        found = {Part(modality, Component.INPUT): count for modality, count in spare.items()}
+        found |= {Part(modality, Component.CACHED_INPUT): count for modality, count in cached.items()}
+        found |= {Part(modality, Component.OUTPUT): count for modality, count in self.output.items()}
+        return {part: count for part, count in found.items() if count}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """What a usage object says: tokens, or seconds, or neither (then the usage is missing), and its problems."""
+
+    tokens: Tokens | None = None
+    seconds: Decimal | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is nothing to price. That is not the same as nothing used."""
+        return self.tokens is None and self.seconds is None
+
+    def quantities(self) -> dict[Part, Decimal]:
+        """Return the disjoint quantities, seconds or tokens, without zeros."""
+        if self.seconds is not None:
+            return {_AUDIO_DURATION: self.seconds} if self.seconds else {}
+        return {part: Decimal(count) for part, count in self.tokens.quantities().items()} if self.tokens else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One metered event. `id` is `response.id` or `item_1#0`; `raw` holds the numbers of the usage object verbatim."""
+
+    kind: Kind
+    id: str | None
+    status: str | None
+    reported: Reported
+    amounts: Amounts = Amounts()
+    raw: Mapping[str, Any] | None = None
+
+
+def read_amounts(usage: object, *, text_output: bool) -> Amounts:
+    """Read a usage object. `text_output`: output without a modality is text (a transcription has no other)."""
+    if usage is None or usage == {}:
+        return Amounts()
+    if not isinstance(usage, dict):
+        return Amounts(problems=(_problem(ProblemKind.UNREADABLE, "the usage is not a JSON object"),))
+    if (seconds := _seconds(usage.get("seconds"))) is not None and usage.get("type") != "tokens":
+        return _duration(seconds)
+    problems: list[Problem] = []
+    tokens = _tokens(usage, text_output=text_output, problems=problems)
+    if tokens is None:
+        only_total = _count(usage.get("total_tokens")) is not None
+        kind = ProblemKind.DIRECTION_NOT_SAID if only_total else ProblemKind.UNREADABLE
+        what = "a total but neither input nor output" if only_total else "no count that we know"
+        problems.append(_problem(kind, f"the usage holds {what}"))
+    return Amounts(tokens=tokens, problems=tuple(problems))
+
+
+def numbers_of(usage: object, depth: int = _RAW_DEPTH) -> dict[str, Any] | None:
+    """Return the finite numbers of a usage object under their own keys, and its `type`; nothing else is kept."""
+    if not isinstance(usage, dict):
+        return None
+    kept: dict[str, Any] = {}
+    for key, value in list(usage.items())[:_RAW_KEYS]:
+        if isinstance(value, dict) and depth > 1:
+            kept[key] = numbers_of(value, depth - 1)
+        elif _is_number(value) or (key == "type" and value in ("tokens", "duration")):
+            kept[key] = value
+    return kept
+
+
+def _duration(seconds: Decimal) -> Amounts:
+    if seconds:
+        return Amounts(seconds=seconds)
+    # Azure has sent 0 seconds for audio that it metered: speech of no length is not a count, it is an absent one.
+    return Amounts(problems=(_problem(ProblemKind.ZERO_DURATION, "the usage says 0 seconds for transcribed speech"),))
+
+
+def _tokens(usage: dict[str, Any], *, text_output: bool, problems: list[Problem]) -> Tokens | None:
+    into, out = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
+    input_details = _object(usage.get("input_token_details"))
+    output_details = _object(usage.get("output_token_details"))
+    sent = _by_modality(into, input_details, "input", problems)
+    produced = _by_modality(out, output_details, "output", problems, otherwise=Modality.TEXT if text_output else None)
+    if sent is None and produced is None:
+        return None
+    if sent is None or produced is None:
+        side = "input" if sent is None else "output"
+        problems.append(_problem(ProblemKind.DIRECTION_NOT_SAID, f"the usage holds no {side} tokens"))
+    sent, produced = sent or {}, produced or {}
+    _check_total(_count(usage.get("total_tokens")), sum(sent.values()) + sum(produced.values()), "total", problems)
+    cached, unsplit = _cached(sent, input_details, problems)
+    return Tokens(
+        input=sent,
+        cached=cached,
+        unsplit=unsplit,
+        output=produced,
+        reasoning=_reasoning(produced, output_details, problems),
+    )
+
+
+def _by_modality(
+    total: int | None,
+    details: dict[str, Any],
+    side: str,
+    problems: list[Problem],
+    otherwise: Modality | None = None,
+) -> dict[Modality, int] | None:
+    """Return counts by modality that add up to `total` where it is known; None where nothing is known."""
+    said = {modality: _count(details.get(f"{modality}_tokens")) for modality in _MODALITIES}
+    counts = {modality: count for modality, count in said.items() if count is not None}
+    if not counts:
+        if not total:
+            return None if total is None else {}
+        if otherwise is None:
+            message = f"{total} {side} tokens come without their modality, so their cost lies between two bounds"
+            problems.append(_problem(ProblemKind.MODALITY_NOT_SAID, message))
+        return {otherwise or Modality.UNKNOWN: total}
+    split = sum(counts.values())
+    _check_total(total, split, side, problems)
+    if total is not None and total > split:
+        counts[Modality.UNKNOWN] = total - split
+    return {modality: count for modality, count in counts.items() if count}
+
+
+def _check_total(total: int | None, split: int, side: str, problems: list[Problem]) -> None:
+    if total is not None and total != split:
+        message = f"the {side} is {total} tokens but its parts add up to {split}"
+        problems.append(_problem(ProblemKind.TOTAL_MISMATCH, message))
+
+
+def _cached(
+    sent: dict[Modality, int], details: dict[str, Any], problems: list[Problem]
+) -> tuple[dict[Modality, int], tuple[int, int]]:
+    """Return the cached tokens by modality and the bounds of those whose modality is not known."""
+    split_details = _object(details.get("cached_tokens_details"))
+    said = {modality: _count(split_details.get(f"{modality}_tokens")) or 0 for modality in _MODALITIES}
+    known = {modality: count for modality, count in said.items() if count}
+    total = _count(details.get("cached_tokens"))
+    if total is None:
+        total = sum(known.values())
+        if Modality.UNKNOWN in sent and not known and len(sent) == 1:
+            return {}, (0, sent[Modality.UNKNOWN])
+    _check_total(total, max(total, sum(known.values())), "cached input", problems)
+    for modality, count in known.items():
+        if count > sent.get(modality, 0):
+            message = f"{count} cached {modality} tokens are more than the {sent.get(modality, 0)} of the input"
+            problems.append(_problem(ProblemKind.CACHED_EXCEEDS_INPUT, message))
+            known = {}
+            break
+    return _settle(sent, known, total, problems)
+
+
+def _settle(
+    sent: dict[Modality, int], known: dict[Modality, int], total: int, problems: list[Problem]
+) -> tuple[dict[Modality, int], tuple[int, int]]:
+    """Give the cached tokens beyond `known` to the one modality that can hold them, else leave them between bounds."""
+    rest = max(total - sum(known.values()), 0)
+    spare = {modality: count - known.get(modality, 0) for modality, count in sent.items()}
+    room = {modality: count for modality, count in spare.items() if count}
+    if not rest:
+        return known, (0, 0)
+    if rest > sum(room.values()):
+        message = f"{total} cached tokens are more than the {sum(sent.values())} of the input"
+        problems.append(_problem(ProblemKind.CACHED_EXCEEDS_INPUT, message))
+        return known, (0, sum(room.values()))
+    if rest == sum(room.values()) or len(room) == 1:
+        return {modality: known.get(modality, 0) + min(rest, room.get(modality, 0)) for modality in sent}, (0, 0)
+    message = f"{rest} cached tokens come without their split by modality, so their cost lies between two bounds"
+    problems.append(_problem(ProblemKind.CACHED_NOT_SPLIT, message))
+    return known, (rest, rest)
+
+
+def _reasoning(produced: dict[Modality, int], details: dict[str, Any], problems: list[Problem]) -> int:
+    reasoning = _count(details.get("reasoning_tokens")) or 0
+    text = produced.get(Modality.TEXT, 0) + produced.get(Modality.UNKNOWN, 0)
+    if reasoning > text:
+        message = f"{reasoning} reasoning tokens are more than the {text} text tokens that hold them"
+        problems.append(_problem(ProblemKind.REASONING_EXCEEDS_TEXT, message))
+    return min(reasoning, text)
+
+
+def _problem(kind: ProblemKind, message: str) -> Problem:
+    return Problem(kind=kind, message=message)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, float):
+        return isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_KEPT
+
+
+def _count(value: object) -> int | None:
+    """Return a token count; None for anything that is not one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS:
+        return value
+    return None
+
+
+def _seconds(value: Any) -> Decimal | None:
+    """Return seconds from a JSON number; a float by the shortest text that reads back as it."""
+    if not _is_number(value) or not 0 <= value <= _MOST_SECONDS:
+        return None
+    return Decimal(repr(value))

@@ -1,0 +1,1 @@
+"""What we counted, read back: from ledger folders."""

@@ -1,0 +1,148 @@
+"""Reads ledger folders: every usage once, whatever number of sockets and processes wrote it down.
+
+Of several records of one usage the better known counts (reported, estimated, missing, lost, in this order), and of
+equals the first. A line that cannot be read is skipped and counted: a process may have been killed in the middle of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from realtime_spend.core import money
+from realtime_spend.core.usage import RANK, Reported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from decimal import Decimal
+    from pathlib import Path
+
+_VERSION = 1
+_Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One usage of the ledger. Quantities and costs by `audio.cached_input` and the like; a cost of None is unknown."""
+
+    at: datetime
+    kind: str
+    provider: str
+    server: str
+    account: str | None
+    session: str | None
+    id: str | None
+    status: str | None
+    reported: Reported
+    model: str | None
+    version: str | None
+    scope: str | None
+    quantities: Mapping[str, Decimal]
+    costs: Mapping[str, Decimal | None]
+    cost: Decimal | None
+    low: Decimal | None
+    high: Decimal | None
+    currency: str | None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """All usages of a ledger in the order of their instants, and how much of it could not be read, by file and line."""
+
+    entries: list[Entry]
+    files: int = 0
+    repeated: int = 0
+    unreadable: list[tuple[str, int]] = field(default_factory=list)
+
+
+def read_ledger(folder: Path, advance: Callable[[int], None] = lambda _bytes: None) -> Reading:
+    """Read every file of `folder`; `advance` is told the bytes that were read, for those who show progress.
+
+    Raises:
+        ValueError: there is no ledger; the sentence says what to do.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; name the one that REALTIME_SPEND_LEDGER was set to")
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise ValueError(f"{folder} holds no ledger file; is it the folder that REALTIME_SPEND_LEDGER was set to?")
+    reading = Reading(entries=[], files=len(files))
+    kept: dict[_Key, Entry] = {}
+    for path in files:
+        for number, line in _lines(path, advance):
+            entry = parse_entry(line)
+            if entry is None:
+                reading.unreadable.append((path.name, number))
+            elif entry.id is None:
+                reading.entries.append(entry)
+            else:
+                key = (entry.provider, entry.server, entry.kind, entry.id)
+                known = kept.get(key)
+                reading.repeated += known is not None
+                if known is None or RANK[entry.reported] > RANK[known.reported]:
+                    kept[key] = entry
+    reading.entries += kept.values()
+    reading.entries.sort(key=lambda entry: entry.at)
+    return reading
+
+
+def ledger_size(folder: Path) -> int:
+    """Return the bytes that `read_ledger` will read; 0 where there is nothing."""
+    return sum(path.stat().st_size for path in folder.glob("*.jsonl"))
+
+
+def _lines(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                advance(len(line))
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse_entry(line: bytes) -> Entry | None:
+    """Return the usage that one line holds, None if it holds none that we can read."""
+    try:
+        record = json.loads(line)
+        return _entry(record) if isinstance(record, dict) and record.get("v") == _VERSION else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _entry(record: Mapping[str, Any]) -> Entry:
+    at = datetime.fromisoformat(record["at"])
+    if at.tzinfo is None:
+        raise ValueError("an instant without an offset")
+    return Entry(
+        at=at,
+        kind=str(record["kind"]),
+        provider=str(record["provider"]),
+        server=str(record["server"]),
+        account=record.get("account"),
+        session=record.get("session"),
+        id=record["id"],
+        status=record.get("status"),
+        reported=Reported(record["usage"]),
+        model=record.get("model"),
+        version=record.get("version"),
+        scope=record.get("scope"),
+        quantities={part: money.exact(str(quantity)) for part, quantity in record["quantities"].items()},
+        costs={part: _amount(cost) for part, cost in record["costs"].items()},
+        cost=_amount(record.get("cost")),
+        low=_amount(record.get("low")),
+        high=_amount(record.get("high")),
+        currency=record.get("currency"),
+        attributes=record.get("attributes") or {},
+    )
+
+
+def _amount(text: str | None) -> Decimal | None:
+    """Refuse a number: money that has been a float is not money any more."""
+    if text is not None and not isinstance(text, str):
+        raise TypeError("money must be text")
+    return None if text is None else money.exact(text)

@@ -1,0 +1,33 @@
+"""Frames in: one module a socket library, below every SDK that uses it.
+
+A hook watches connections at the transport, so that each frame is seen exactly once whatever stands above it, and hands
+what it sees to an observer. It returns the very objects that the library returned, and lets the library's own
+exceptions pass.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """What watches one socket. None of its methods raises."""
+
+    def opened(self) -> None:
+        """The handshake succeeded."""
+
+    def frame(self, data: str | bytes | bytearray) -> None:
+        """A whole message arrived from the server."""
+
+    def fragment(self, data: bytes | bytearray, *, first: bool, final: bool) -> None:
+        """One frame of a message in several frames arrived."""
+
+    def closed(self) -> None:
+        """The socket ended, in whatever way. May be called more than once."""
+
+
+class Observe(Protocol):
+    """Asked once for each connection that a client of the library opens."""
+
+    def __call__(self, *, library: str, host: str, port: int | None, path: str, query: str) -> Observer | None:
+        """Return what shall watch this connection; None where its URL does not speak the protocol. Never raises."""

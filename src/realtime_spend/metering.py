@@ -1,0 +1,343 @@
+"""Joins core and sinks: what a socket tells becomes usages, line items, metrics and ledger records."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from realtime_spend.core.line_items import Provider
+from realtime_spend.core.pricing import price
+from realtime_spend.core.rates import Prices, Reason
+from realtime_spend.core.session import Connection, FirstOutput, Metered, ModelNamed, Repeated, Sessions, Unread
+from realtime_spend.core.usage import Kind, Reported
+from realtime_spend.sinks import metrics as names
+from realtime_spend.sinks.counting import count_usage, let_appear
+from realtime_spend.sinks.records import ledger_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from realtime_spend.containment import Containment
+    from realtime_spend.core.endpoints import Endpoint
+    from realtime_spend.core.naming import Named, Naming, Resolved
+    from realtime_spend.core.rates import RateBook
+    from realtime_spend.core.session import Learned
+    from realtime_spend.sinks.flusher import Flusher
+    from realtime_spend.sinks.ledger import Ledger
+    from realtime_spend.sinks.metrics import Metrics, Series
+
+_STATUSES = frozenset({"completed", "cancelled", "failed", "incomplete", "in_progress"})
+_HOW_TO_PRICE = {
+    Provider.AZURE: (
+        "%r is not a model that our rate cards list on Azure: its tokens are counted, its cost is not. If it is a "
+        'deployment, say what it runs: REALTIME_SPEND_DEPLOYMENTS=\'{"%s": {"model": "gpt-realtime"}}\''
+    ),
+    Provider.OPENAI: (
+        "%r is not a model that our rate cards list: its tokens are counted, its cost is not. Give its rates in a card "
+        "of your own and set REALTIME_SPEND_RATE_CARDS to that file (%s)"
+    ),
+}
+
+
+class Watcher:
+    """Watches one socket for `Metering`. No method of it raises, and each costs the host microseconds."""
+
+    __slots__ = (
+        "__weakref__",
+        "_attributes",
+        "_connection",
+        "_metering",
+        "_opened_at",
+        "_series",
+        "counted_under",
+        "endpoint",
+    )
+
+    def __init__(self, metering: Metering, endpoint: Endpoint, attributes: Mapping[str, str]) -> None:
+        self.endpoint = endpoint
+        self._metering = metering
+        self._attributes = attributes
+        self._connection = Connection(endpoint, metering.sessions)
+        self._opened_at: int | None = None
+        self._series: dict[Named, tuple[Resolved, Series]] = {}
+        self.counted_under: Series | None = None
+
+    def opened(self) -> None:
+        """The handshake succeeded: from now on there is a session."""
+        try:
+            if self._opened_at is None:
+                self._opened_at = time.time_ns()
+                self._metering.begin(self)
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._metering.containment.failed("opening_a_session")
+
+    def frame(self, data: str | bytes | bytearray) -> None:
+        """Take a whole message from the server."""
+        try:
+            learned = self._connection.receive(data, time.time_ns())
+            if learned:
+                self._metering.take(self, learned)
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._metering.containment.failed("reading_a_message")
+
+    def fragment(self, data: bytes | bytearray, *, first: bool, final: bool) -> None:
+        """Take one frame of a message that comes in several."""
+        try:
+            learned = self._connection.receive_fragment(data, time.time_ns(), first=first, final=final)
+            if learned:
+                self._metering.take(self, learned)
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._metering.containment.failed("reading_a_fragment")
+
+    def closed(self) -> None:
+        """Take the end of the socket. What it left unfinished is accounted for."""
+        try:
+            if self._opened_at is not None:
+                at = time.time_ns()
+                self._metering.take(self, self._connection.close(at))
+                self._metering.end(self, at - self._opened_at)
+                self._opened_at = None
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._metering.containment.failed("closing_a_session")
+
+    def begin_anew(self) -> None:
+        """In a forked child: the totals start anew, and what was begun is the parent's to account for."""
+        self._series.clear()
+        self.counted_under = None
+        self._connection.begin_anew()
+
+    @property
+    def named(self) -> Named:
+        """The names of the session's own model."""
+        return self._connection.named
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """Whose session it is, as the program said when it was opened."""
+        return self._attributes
+
+    def series_of(self, named: Named) -> tuple[Resolved, Series]:
+        """Return what names stand for here, and the totals they are added to."""
+        found = self._series.get(named)
+        if found is None:
+            found = self._series[named] = self._metering.resolve(self, named)
+        return found
+
+
+class Metering:
+    """Everything that happens to a usage after it was read, for one process and one meter provider."""
+
+    def __init__(
+        self,
+        *,
+        book: RateBook,
+        naming: Naming,
+        metrics: Metrics,
+        ledger: Ledger | None,
+        flusher: Flusher,
+        containment: Containment,
+        counts: bool = True,
+        account: str | None = None,
+    ) -> None:
+        self.sessions = Sessions()
+        self.containment = containment
+        self._book, self._naming, self._metrics, self._ledger = book, naming, metrics, ledger
+        self._flusher, self._counts, self._account = flusher, counts, account
+        self._live: WeakSet[Watcher] = WeakSet()
+        self._live_lock = threading.Lock()
+        _ALL.add(self)
+
+    def begin(self, watcher: Watcher) -> None:
+        """Count a session that was opened."""
+        with self._live_lock:
+            self._live.add(watcher)
+        if self._counts:
+            self._move(watcher, watcher.series_of(watcher.named)[1])
+
+    def end(self, watcher: Watcher, nanoseconds: int) -> None:
+        """Count a session that was closed; with the last one, what was counted is sent."""
+        with self._live_lock:
+            self._live.discard(watcher)
+            was_last = not self._live
+        if self._counts:
+            self._move(watcher, None)
+            if nanoseconds >= 0:
+                attributes = watcher.series_of(watcher.named)[1].attributes
+                self._metrics.record(names.SESSION_DURATION, nanoseconds / 1e9, attributes)
+        if was_last:
+            self._flusher.request()
+
+    def finish(self) -> None:
+        """At the end of the process: whatever is still open will not be finished any more."""
+        with self._live_lock:
+            live = list(self._live)
+        for watcher in live:
+            watcher.closed()
+        self._flusher.stop()
+
+    def abandon(self) -> None:
+        """Stop watching open sessions: they go on without us, so they are neither open nor lost in our books."""
+        with self._live_lock:
+            live = list(self._live)
+            self._live.clear()
+        if self._counts:
+            for watcher in live:
+                self._move(watcher, None)
+
+    def begin_anew(self) -> None:
+        """In a forked child: count from zero, in a ledger file of its own. It may go on reading inherited sockets."""
+        self._live_lock = threading.Lock()
+        for watcher in list(self._live):
+            watcher.begin_anew()
+        self._live = WeakSet()
+        self.sessions.begin_anew()
+        self._metrics.begin_anew()
+        self._flusher.begin_anew()
+        if self._ledger is not None:
+            self._ledger.begin_anew()
+
+    def take(self, watcher: Watcher, learned: Sequence[Learned]) -> None:
+        """Account for what a message told."""
+        for item in learned:
+            if isinstance(item, Metered):
+                self._metered(watcher, item)
+            elif isinstance(item, ModelNamed):
+                self._named(watcher, item.named)
+            elif isinstance(item, Unread):
+                self.count_error(item.fault)
+            elif self._counts:
+                self._observed(watcher, item)
+
+    def count_error(self, kind: str) -> None:
+        """Count something doubtful, assumed or wrong."""
+        series = self._metrics.series({})
+        with self._metrics.lock:
+            series.add(names.ERRORS, ((names.KIND, kind),), 1)
+
+    def resolve(self, watcher: Watcher, named: Named) -> tuple[Resolved, Series]:
+        """Find the sku of these names and the totals to add to; say so once where there is none."""
+        endpoint = watcher.endpoint
+        resolved = self._naming.resolve(endpoint, named)
+        model = resolved.sku.model if resolved.sku else named.said or named.requested
+        if resolved.reason is Reason.MODEL_NOT_LISTED and named.said is not None:
+            self.containment.say_once(
+                f"unlisted {endpoint.provider} {named.said}", _HOW_TO_PRICE[endpoint.provider], named.said, named.said
+            )
+        found: dict[str, str | int | None] = {
+            **{key: self._metrics.bounded(key, value) for key, value in watcher.attributes.items()},
+            names.OPERATION_NAME: "speech_to_text" if named.transcription else "realtime_inference",
+            names.PROVIDER_NAME: str(endpoint.provider),
+            names.REQUEST_MODEL: named.requested,
+            names.RESPONSE_MODEL: named.said,
+            names.ACCOUNT: self._account_of(endpoint),
+            names.MODEL: model,
+            names.VERSION: resolved.sku.version if resolved.sku else None,
+            names.SCOPE: None if resolved.scope is None else str(resolved.scope),
+            names.SERVER_ADDRESS: endpoint.server,
+            names.SERVER_PORT: endpoint.port,
+        }
+        series = self._metrics.series({key: value for key, value in found.items() if value is not None})
+        return resolved, series
+
+    def _move(self, watcher: Watcher, series: Series | None) -> None:
+        """Count an open socket under `series` rather than where it stood: its model may only now have been named."""
+        before, watcher.counted_under = watcher.counted_under, series
+        if before is series:
+            return
+        with self._metrics.lock:
+            if before is not None:
+                before.active = (before.active or 0) - 1
+            if series is not None:
+                series.active = (series.active or 0) + 1
+
+    def _account_of(self, endpoint: Endpoint) -> str | None:
+        return endpoint.account or self._account
+
+    def _named(self, watcher: Watcher, named: Named) -> None:
+        """Let all series of a model appear with 0, so that their first increment is seen as one."""
+        if not self._counts:
+            return
+        resolved, series = watcher.series_of(named)
+        prices = self._prices(resolved, datetime.now(UTC))
+        with self._metrics.lock:
+            let_appear(series, Kind.TRANSCRIPTION if named.transcription else Kind.RESPONSE, prices)
+        if not named.transcription:
+            self._move(watcher, series)
+
+    def _prices(self, resolved: Resolved, at: datetime) -> Prices | Reason:
+        if resolved.sku is None:
+            return resolved.reason or Reason.MODEL_NOT_NAMED
+        return self._book.prices(resolved.sku, at)
+
+    def _metered(self, watcher: Watcher, item: Metered) -> None:
+        resolved, series = watcher.series_of(item.named)
+        at = _instant(item.at)
+        priced = price(item.usage.amounts, self._prices(resolved, at))
+        if self._ledger is not None:
+            record = ledger_record(
+                item,
+                watcher.endpoint,
+                resolved,
+                priced,
+                at=at,
+                account=self._account_of(watcher.endpoint),
+                attributes=watcher.attributes,
+            )
+            if (error := self._ledger.append(record)) is not None:
+                self.count_error("ledger")
+                self.containment.say_once(
+                    "ledger",
+                    "the ledger in %s cannot be written (%s): usage is missing from it",
+                    self._ledger.folder,
+                    error.strerror,
+                )
+        if self._counts:
+            with self._metrics.lock:
+                count_usage(series, item.usage, priced, scope_assumed=resolved.scope_assumed)
+            self._measure(series, item)
+
+    def _measure(self, series: Series, item: Metered) -> None:
+        if item.usage.kind is not Kind.RESPONSE or item.usage.reported is Reported.LOST:
+            return
+        attributes = series.attributes
+        if item.usage.status == "failed":
+            attributes = {**attributes, names.ERROR_TYPE: "failed"}
+        if (tokens := item.usage.amounts.tokens) is not None:
+            self._metrics.record(names.OPERATION_INPUT_TOKENS, sum(tokens.input.values()), attributes)
+            self._metrics.record(names.OPERATION_OUTPUT_TOKENS, sum(tokens.output.values()), attributes)
+        if item.seconds is not None:
+            self._metrics.record(names.OPERATION_DURATION, item.seconds, attributes)
+
+    def _observed(self, watcher: Watcher, item: FirstOutput | Repeated) -> None:
+        if isinstance(item, Repeated):
+            series = watcher.series_of(watcher.named)[1]
+            with self._metrics.lock:
+                series.add(names.DUPLICATES, (), 1)
+            return
+        attributes = watcher.series_of(item.named)[1].attributes
+        if item.to_chunk is not None:
+            self._metrics.record(names.TIME_TO_FIRST_CHUNK, item.to_chunk, attributes)
+        if item.to_audio is not None:
+            self._metrics.record(names.TIME_TO_FIRST_AUDIO, item.to_audio, attributes)
+
+
+def _instant(nanoseconds: int) -> datetime:
+    """Return the aware UTC instant, to the microsecond; integers all the way, since a float would round it."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+
+
+_ALL: WeakSet[Metering] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for metering in list(_ALL):
+        metering.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,115 @@
+"""Session options in a URL: `sim_outcomes=completed,failed&sim_rate=20`, so that an unmodified client can choose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from realtime_spend.simulator.options import KeyOrder, Outcome, SessionOptions, TranscriptionUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PREFIX = "sim_"
+
+# A test server must not be talked into eating the machine it runs on.
+_MOST_DELTAS = 1_000_000
+_MOST_DELTA_BYTES = 4 * 1024 * 1024
+_MOST_TOKENS = 1_000_000
+_MOST_RATE = 100_000.0
+_MOST_SECONDS = 3600.0
+_LONGEST_LIST = 1000
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError(f"must be {low} to {high}")
+        return number
+
+    return read
+
+
+def _real(high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number) or not 0 <= number <= high:
+            raise ValueError(f"must be 0 to {high:g}")
+        return number
+
+    return read
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in {"0", "1", "true", "false"}:
+        raise ValueError("must be 0 or 1")
+    return text.lower() in {"1", "true"}
+
+
+def _words(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not 1 <= len(words) <= _LONGEST_LIST:
+        raise ValueError(f"must list 1 to {_LONGEST_LIST} values")
+    return words
+
+
+def _outcomes(text: str) -> tuple[Outcome, ...]:
+    return tuple(Outcome(word) for word in _words(text))
+
+
+def _weights(text: str) -> tuple[tuple[Outcome, float], ...]:
+    pairs = [word.partition(":") for word in _words(text)]
+    weights = tuple((Outcome(name), _real(1e9)(weight or "1")) for name, _, weight in pairs)
+    if not any(weight for _, weight in weights):
+        raise ValueError("must have one weight above 0")
+    return weights
+
+
+def _transcription_usages(text: str) -> tuple[TranscriptionUsage, ...]:
+    return tuple(TranscriptionUsage(word) for word in _words(text))
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "outcomes": _outcomes,
+    "weights": _weights,
+    "deltas": _whole(0, _MOST_DELTAS),
+    "delta_bytes": _whole(0, _MOST_DELTA_BYTES),
+    "rate": _real(_MOST_RATE),
+    "base_text_tokens": _whole(0, _MOST_TOKENS),
+    "utterance_seconds": _real(_MOST_SECONDS),
+    "transcription_usage": _transcription_usages,
+    "transcription_late": _flag,
+    "repeat": _flag,
+    "close_after": _whole(0, _MOST_TOKENS),
+    "close_code": _whole(1000, 4999),
+    "key_order": KeyOrder,
+    "call_id": str,
+    "model": str,
+}
+
+# A field without a reader could not be set from a URL, and nobody would notice.
+if {field.name for field in fields(SessionOptions)} != set(_READERS):  # pragma: no cover
+    raise AssertionError("every field of SessionOptions needs a reader")
+
+
+def session_options(defaults: SessionOptions, query: Mapping[str, str]) -> SessionOptions:
+    """Read the `sim_` keys of a URL over the server's defaults.
+
+    Raises:
+        ValueError: a key is not an option, or its value cannot be read; the message says which.
+    """
+    changes: dict[str, Any] = {}
+    for key, text in query.items():
+        if not key.startswith(PREFIX):
+            continue
+        name = key.removeprefix(PREFIX)
+        reader = _READERS.get(name)
+        if reader is None:
+            raise ValueError(f"{key} is not an option; there are: {', '.join(PREFIX + known for known in _READERS)}")
+        try:
+            changes[name] = reader(text)
+        except ValueError as error:
+            raise ValueError(f"{key}={text}: {error}") from error
+    return replace(defaults, **changes)

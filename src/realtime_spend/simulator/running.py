@@ -1,0 +1,120 @@
+"""Two ways to run a simulator: beside a synchronous test, and as a program of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from realtime_spend.simulator.server import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from realtime_spend.simulator.options import SimulatorOptions
+    from realtime_spend.simulator.truth import Truth
+
+_START_SECONDS = 10.0
+_STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningSimulator:
+    """A simulator that runs in a thread of its own."""
+
+    url: str
+    port: int
+    truth: Truth
+    _simulator: Simulator
+    _loop: asyncio.AbstractEventLoop
+
+    def wait_idle(self, timeout: float = 5.0) -> None:
+        """Wait until every session has ended, so that the truth is complete.
+
+        Raises:
+            TimeoutError: some session is still open after that many seconds.
+        """
+        waiting = asyncio.run_coroutine_threadsafe(self._simulator.wait_idle(timeout), self._loop)
+        waiting.result(timeout + 1)
+
+
+@contextlib.contextmanager
+def run_in_thread(options: SimulatorOptions | None = None) -> Iterator[RunningSimulator]:
+    """Run a simulator in a thread for as long as the `with` block lasts, for tests that are not asynchronous.
+
+    Raises:
+        OSError: it cannot listen, for instance because the port is taken.
+    """
+    started: list[RunningSimulator] = []
+    failed: list[BaseException] = []
+    ready = threading.Event()
+    stop = asyncio.Event()
+
+    async def live() -> None:
+        loop = asyncio.get_running_loop()
+        async with Simulator(options) as simulator:
+            running = RunningSimulator(
+                url=simulator.url, port=simulator.port, truth=simulator.truth, _simulator=simulator, _loop=loop
+            )
+            started.append(running)
+            ready.set()
+            await stop.wait()
+
+    def work() -> None:
+        try:
+            asyncio.run(live())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the thread was asked for
+            failed.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=work, name="realtime-simulator", daemon=True)
+    thread.start()
+    ready.wait(_START_SECONDS)
+    if failed or not started:
+        raise failed[0] if failed else TimeoutError("the simulator did not start")
+    try:
+        yield started[0]
+    finally:
+        # The loop is gone already if its thread failed; then there is nothing to stop.
+        with contextlib.suppress(RuntimeError):
+            started[0]._loop.call_soon_threadsafe(stop.set)  # noqa: SLF001 - our own class
+        thread.join(_STOP_SECONDS)
+    if failed:
+        raise failed[0]
+
+
+async def serve(options: SimulatorOptions, *, truth_file: Path | None, announce: Callable[[str], None]) -> None:
+    """Run a simulator until SIGINT or SIGTERM.
+
+    `announce` is called once, when it listens, with the URL: a command prints it. With `truth_file` the truth is
+    written there as JSON after the last session has ended, also when serving ends by an error or a cancellation. A
+    command needs no more than `asyncio.run(serve(...))` in the main thread, where signals arrive.
+
+    Raises:
+        OSError: it cannot listen, or the truth cannot be written.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        # Event loops on Windows have no signal handlers; there Ctrl-C cancels us.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    simulator = Simulator(options)
+    try:
+        async with simulator:
+            announce(simulator.url)
+            await stop.wait()
+    finally:
+        for number in signals:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+        if truth_file is not None:
+            text = json.dumps(simulator.truth.as_json(), indent=1) + "\n"
+            await asyncio.to_thread(truth_file.write_text, text, encoding="utf-8")

@@ -1,0 +1,151 @@
+"""How many tokens a conversation comes to, and what of them is cached."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import random
+
+# https://platform.openai.com/docs/guides/realtime-costs, seen in November 2026.
+MS_PER_USER_TOKEN = 100
+MS_PER_ASSISTANT_TOKEN = 50
+_CACHE_STEP = 64
+_CHARACTERS_PER_TOKEN = 4
+# What recorded sessions show for a small picture.
+_IMAGE_TOKENS = 194
+# Older items fall out of the context, as they do when a service truncates.
+_MOST_ITEMS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """A number of tokens by modality."""
+
+    text: int = 0
+    audio: int = 0
+    image: int = 0
+
+    @property
+    def total(self) -> int:
+        """All modalities together."""
+        return self.text + self.audio + self.image
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(text=self.text + other.text, audio=self.audio + other.audio, image=self.image + other.image)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseTokens:
+    """What one response used; cached is a part of input, and reasoning is a part of output text."""
+
+    input: Tokens
+    cached: Tokens
+    output: Tokens
+    reasoning: int = 0
+
+    def after(self, produced: int, planned: int) -> ResponseTokens:
+        """Say what was used when only so many of the planned deltas were produced."""
+        if produced >= planned:
+            return self
+        text = math.ceil(self.output.text * produced / planned)
+        audio = math.ceil(self.output.audio * produced / planned)
+        return replace(self, output=Tokens(text=text, audio=audio), reasoning=min(self.reasoning, text))
+
+    def quantities(self) -> dict[str, int]:
+        """Count disjoint quantities: input without what was cached, reasoning inside output, nothing that is zero."""
+        counted = {
+            "text.input": self.input.text - self.cached.text,
+            "text.cached_input": self.cached.text,
+            "text.output": self.output.text,
+            "audio.input": self.input.audio - self.cached.audio,
+            "audio.cached_input": self.cached.audio,
+            "audio.output": self.output.audio,
+            "image.input": self.input.image - self.cached.image,
+            "image.cached_input": self.cached.image,
+        }
+        return {component: count for component, count in counted.items() if count}
+
+
+class Conversation:
+    """The items a session remembers, as token counts; their content is never kept."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Tokens] = {}
+
+    @property
+    def last_item_id(self) -> str | None:
+        """The newest item, which the next one follows."""
+        return next(reversed(self._items), None)
+
+    def add(self, item_id: str, tokens: Tokens) -> None:
+        """Remember an item; past a bound the oldest is forgotten."""
+        self._items[item_id] = tokens
+        if len(self._items) > _MOST_ITEMS:
+            del self._items[next(iter(self._items))]
+
+    def remove(self, item_id: str) -> bool:
+        """Forget an item; `False` when there is no such item."""
+        return self._items.pop(item_id, None) is not None
+
+    def truncate(self, item_id: str, audio_end_ms: int) -> bool:
+        """Keep of an assistant's item only the audio the user heard; its transcript goes, as the service does it."""
+        item = self._items.get(item_id)
+        if item is None:
+            return False
+        heard = min(item.audio, math.ceil(audio_end_ms / MS_PER_ASSISTANT_TOKEN))
+        self._items[item_id] = Tokens(audio=heard)
+        return True
+
+    def tokens(self) -> Tokens:
+        """Count all that is remembered."""
+        return sum(self._items.values(), Tokens())
+
+
+def text_tokens(text: str) -> int:
+    """Count the tokens of a text, roughly as a tokenizer would."""
+    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+
+
+def audio_tokens(milliseconds: int) -> int:
+    """Count the tokens of a user's speech."""
+    return math.ceil(milliseconds / MS_PER_USER_TOKEN)
+
+
+def item_tokens(item: dict[str, Any], bytes_per_ms: int) -> Tokens:
+    """Count the tokens of an item a client put into the conversation."""
+    parts = item.get("content")
+    counted = Tokens(text=sum(text_tokens(str(item[key])) for key in ("output", "arguments") if item.get(key)))
+    for part in parts if isinstance(parts, list) else []:
+        if not isinstance(part, dict):
+            continue
+        if part.get("type") == "input_image":
+            counted += Tokens(image=_IMAGE_TOKENS)
+        elif isinstance(part.get("audio"), str):
+            counted += Tokens(audio=audio_tokens(encoded_size(part["audio"]) // bytes_per_ms))
+        else:
+            counted += Tokens(text=text_tokens(str(part.get("text") or part.get("transcript") or "")))
+    return counted
+
+
+def encoded_size(base64_text: str) -> int:
+    """Say how many bytes a base64 text stands for, without decoding it."""
+    return max(0, len(base64_text) * 3 // 4 - base64_text[-2:].count("="))
+
+
+def draw_cached(rng: random.Random, prefix: Tokens, of: Tokens, *, whole: bool) -> Tokens:
+    """Choose what is cached of an input that begins like an earlier one: steps of 64, by modality, best effort."""
+    lucky, share = rng.random(), rng.uniform(0.5, 1.0)
+    if whole:
+        share = 1.0
+    elif lucky < 0.25:  # noqa: PLR2004 - one prompt in four finds nothing, as recorded sessions show
+        share = 0.0
+
+    def steps(before: int, now: int) -> int:
+        return int(min(before, now) * share) // _CACHE_STEP * _CACHE_STEP
+
+    return Tokens(
+        text=steps(prefix.text, of.text), audio=steps(prefix.audio, of.audio), image=steps(prefix.image, of.image)
+    )

@@ -1,0 +1,103 @@
+"""What one usage adds to the totals: its tokens by modality, its money by line item, and what was doubtful about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from realtime_spend.core import money
+from realtime_spend.core.line_items import Component, Modality
+from realtime_spend.core.rates import Prices, Reason
+from realtime_spend.core.usage import Kind, Reported
+from realtime_spend.sinks import metrics as names
+
+if TYPE_CHECKING:
+    from realtime_spend.core.pricing import Priced
+    from realtime_spend.core.usage import Amounts, Usage
+    from realtime_spend.sinks.metrics import Extra, Series
+
+# What a service may say; anything else is counted as `other`, because a label must not grow with what others send.
+_STATUSES = frozenset({"completed", "cancelled", "failed", "incomplete", "in_progress"})
+_USD = "USD"
+
+
+def count_usage(series: Series, usage: Usage, priced: Priced, *, scope_assumed: bool) -> None:
+    """Add one usage and its price. The caller holds the lock of the metrics."""
+    series.add(names.USAGES, _usage_attributes(usage.kind, usage.status, usage.reported), 1)
+    _count_amounts(series, usage.amounts)
+    if priced.currency == _USD:
+        _count_money(series, priced)
+    elif priced.cost is not None:
+        # Metrics are in USD, and no rate of exchange is ours to choose: this cost is in the ledger alone.
+        _count_error(series, "currency_not_usd")
+    if not usage.amounts.is_missing:
+        for reason in priced.reasons:
+            series.add(names.UNPRICED, ((names.REASON, str(reason)),), 1)
+        if scope_assumed:
+            _count_error(series, "scope_assumed")
+    for problem in usage.amounts.problems:
+        _count_error(series, problem.kind)
+
+
+def let_appear(series: Series, kind: Kind, prices: Prices | Reason) -> None:
+    """Add 0 to every total that usages of this model will add to, so that a first increment is seen as one."""
+    series.add(names.USAGES, _usage_attributes(kind, "completed", Reported.REPORTED), 0)
+    if isinstance(prices, Reason):
+        for metric in (names.INPUT_TOKENS, names.OUTPUT_TOKENS):
+            for modality in (Modality.TEXT, Modality.AUDIO):
+                series.add(metric, _of(modality), 0)
+        return
+    for part in prices.rates:
+        if prices.currency == _USD:
+            series.add(names.COST, _cost_attributes(part.modality, part.component), money.ZERO)
+        if part.component is Component.DURATION:
+            series.add(names.BILLABLE_DURATION, (), money.ZERO)
+        elif part.component is Component.CACHED_INPUT:
+            series.add(names.CACHE_READ_TOKENS, _of(part.modality), 0)
+            series.add(names.CACHE_SAVINGS, _of(part.modality), money.ZERO)
+        else:
+            metric = names.INPUT_TOKENS if part.component is Component.INPUT else names.OUTPUT_TOKENS
+            series.add(metric, _of(part.modality), 0)
+
+
+def _count_amounts(series: Series, amounts: Amounts) -> None:
+    if amounts.seconds is not None:
+        series.add(names.BILLABLE_DURATION, (), amounts.seconds)
+    if (tokens := amounts.tokens) is None:
+        return
+    for modality, count in tokens.input.items():
+        series.add(names.INPUT_TOKENS, _of(modality), count)
+    for modality, count in tokens.cached.items():
+        series.add(names.CACHE_READ_TOKENS, _of(modality), count)
+    if tokens.unsplit[0]:
+        series.add(names.CACHE_READ_TOKENS, _of(Modality.UNKNOWN), tokens.unsplit[0])
+    for modality, count in tokens.output.items():
+        series.add(names.OUTPUT_TOKENS, _of(modality), count)
+    if tokens.reasoning:
+        series.add(names.REASONING_TOKENS, _of(Modality.TEXT), tokens.reasoning)
+
+
+def _count_money(series: Series, priced: Priced) -> None:
+    for line in priced.items:
+        if (cost := line.cost) is not None:
+            series.add(names.COST, _cost_attributes(line.part.modality, line.part.component), cost)
+    for modality, saved in priced.savings.items():
+        series.add(names.CACHE_SAVINGS, _of(modality), saved)
+    if priced.uncertainty:
+        series.add(names.COST_UNCERTAINTY, (), priced.uncertainty)
+
+
+def _count_error(series: Series, kind: str) -> None:
+    series.add(names.ERRORS, ((names.KIND, str(kind)),), 1)
+
+
+def _of(modality: Modality) -> Extra:
+    return ((names.MODALITY, str(modality)),)
+
+
+def _cost_attributes(modality: Modality, component: Component) -> Extra:
+    return ((names.MODALITY, str(modality)), (names.COMPONENT, str(component)))
+
+
+def _usage_attributes(kind: Kind, status: str | None, reported: Reported) -> Extra:
+    said = () if status is None else ((names.STATUS, status if status in _STATUSES else "other"),)
+    return ((names.KIND, str(kind)), *said, (names.USAGE, str(reported)))

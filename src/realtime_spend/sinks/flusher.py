@@ -1,0 +1,65 @@
+"""Sends metrics soon after the last session of the process has closed, without the host ever waiting for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
+_log = logging.getLogger(__name__)
+# A program that closes its session and ends is flushed by the SDK as it exits. A flush of ours that had just begun
+# would then hold the exporter: where no collector answers, the program would wait for two exports instead of one.
+_SETTLE_SECONDS = 0.5
+_TIMEOUT_MILLIS = 10_000
+
+
+class Flusher:
+    """Flushes one meter provider from a daemon thread that lives only while there is something to flush."""
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self._provider = provider
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """In a forked child: threads and held locks stay with the parent."""
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._wanted = self._stopped = False
+        self._stop = threading.Event()
+
+    def request(self) -> None:
+        """Ask for a flush; returns at once."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._wanted = True
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="realtime-spend-flush", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """At the end of the process: begin no flush any more. One that has begun is left to itself."""
+        with self._lock:
+            self._stopped = True
+            self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_SETTLE_SECONDS):
+            with self._lock:
+                if not self._wanted:
+                    self._thread = None
+                    return
+                self._wanted = False
+            flush = getattr(self._provider, "force_flush", None)
+            if flush is None:
+                continue
+            try:
+                with suppress_instrumentation():
+                    flush(_TIMEOUT_MILLIS)
+            except Exception:  # noqa: BLE001 - a foreign exporter may raise anything; the SDK exports again by itself
+                _log.debug("a flush of metrics failed; they are exported again in time", exc_info=True)

@@ -1,0 +1,77 @@
+"""The exact record: a folder of JSON Lines, one record a usage event, appended with a single write.
+
+A process that is killed loses nothing that it has seen, and writers never share a file: each has a UUID of its own,
+because process ids repeat from container to container. Nothing in here raises; the caller is told what was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_FILE_MODE = 0o600
+_FOLDER_MODE = 0o700
+
+
+class Ledger:
+    """Appends records to `<YYYY-MM-DD>-<writer>.jsonl` in `folder`, a file a UTC day. Safe to share between threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._begin()
+
+    def begin_anew(self) -> None:
+        """In a forked child: become a writer of its own. The file stays the parent's."""
+        if self._file is not None:
+            os.close(self._file)
+        self._begin()
+
+    def append(self, record: Mapping[str, Any]) -> OSError | None:
+        """Write `record`, whose `at` begins with its UTC day; return what went wrong if it is not in the ledger."""
+        line = json.dumps({"v": 1, "at": record["at"], "writer": self.writer, **record}, separators=(",", ":")) + "\n"
+        with self._lock:
+            try:
+                self._write(str(record["at"])[:10], line.encode())
+            except OSError as error:
+                self._close()
+                return error
+        return None
+
+    def close(self) -> None:
+        """Let go of the file; a later record opens it again."""
+        with self._lock:
+            self._close()
+
+    def _begin(self) -> None:
+        self.writer = str(uuid.uuid4())
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._day = ""
+        self._torn = False
+
+    def _write(self, day: str, line: bytes) -> None:
+        # A removed file would swallow records for ever: it has no name any more, but it can be written to.
+        if self._file is not None and (day != self._day or os.fstat(self._file).st_nlink == 0):
+            self._close()
+        if self._file is None:
+            self.folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            path = self.folder / f"{day}-{self.writer}.jsonl"
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
+            self._day = day
+        text = b"\n" + line if self._torn else line
+        written = os.write(self._file, text)
+        self._torn = written < len(text)
+        if self._torn:
+            raise OSError(0, f"only {written} of {len(text)} bytes were written")
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
