@@ -189,6 +189,84 @@ def prices(
     _print_json(prices_json(rates)) if as_json else print_prices(_console(), rates)
 
 
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="The port to listen on; 0 is any free one.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed and same client, same session.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Write what was sent, and what it costs, to this file.")
+@click.option("--deployment", multiple=True, help="An Azure deployment: NAME=MODEL[@VERSION][:SCOPE].")
+@click.option("--accept-any-deployment", is_flag=True, help="Take any other deployment's name for a model's.")
+@click.option("--session", multiple=True, help="How sessions behave: OPTION=VALUE, as `sim_OPTION` in a URL does.")
+def simulate(
+    *,
+    host: str,
+    port: int,
+    seed: int,
+    truth: Path | None,
+    deployment: tuple[str, ...],
+    accept_any_deployment: bool,
+    session: tuple[str, ...],
+) -> None:
+    """Run a Realtime server for your own tests, OpenAI's and Azure's URLs both, until it is interrupted.
+
+    It prints its URL. GET /truth says what was sent and what it costs; --truth writes the same at the end. For example:
+
+    --session outcomes=completed,cancelled --deployment voice-prod=gpt-realtime-mini@2025-12-15:datazone
+    """
+    import asyncio
+
+    try:
+        from realtime_spend.simulator import SessionOptions, SimulatorOptions, parse_deployment, serve, session_options
+    except ImportError as error:
+        raise InputError(f"the simulator needs {error.name}: pip install 'realtime-spend[simulator]'") from None
+    try:
+        options = SimulatorOptions(
+            host=host,
+            port=port,
+            seed=seed,
+            deployments=dict(map(parse_deployment, deployment)),
+            accept_any_deployment=accept_any_deployment,
+            session=session_options(SessionOptions(), dict(map(_option, session))),
+        )
+        asyncio.run(serve(options, truth_file=truth, announce=click.echo))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    except OSError as error:
+        raise InputError(f"{error.filename or f'{host}:{port}'}: {error.strerror}; choose another") from None
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--session {text} has no value; write --session {name}=VALUE")
+    return f"sim_{name}", value
+
+
+@main.command()
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same sessions.")
+@click.option("--ledger", type=click.Path(path_type=Path), help="Keep the ledger in this folder.")
+def demo(*, seed: int, ledger: Path | None) -> None:
+    """Run three unmodified programs against simulated services and compare what was counted with the truth.
+
+    OTLP goes to OTEL_EXPORTER_OTLP_ENDPOINT if it is set, else to a small receiver inside the demo.
+    """
+    try:
+        from realtime_spend.demo.run import DemoError, run_demo
+    except ImportError as error:
+        raise InputError(f"the demo needs {error.name}: pip install 'realtime-spend[demo]'") from None
+    try:
+        agree = run_demo(_console(), seed=seed, ledger=ledger)
+    except DemoError as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(0 if agree else 1)
+
+
 def _check(book: RateBook, *, as_json: bool) -> None:
     cards = [
         {

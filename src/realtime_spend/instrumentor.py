@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOOKS = {WEBSOCKETS: WebsocketsHook()}
 # BaseInstrumentor is a singleton whose __init__ runs again at each construction, so what must last is kept out of it.
-_RUNNING: list[Metering] = []
+RUNNING: list[Metering] = []
 
 
 class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its module opts out of type checking
@@ -56,8 +56,8 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
     def _uninstrument(self, **_kwargs: Any) -> None:
         for hook in _HOOKS.values():
             hook.remove()
-        if _RUNNING:
-            metering = _RUNNING.pop()
+        if RUNNING:
+            metering = RUNNING.pop()
             metering.abandon()
             atexit.unregister(metering.finish)
 
@@ -85,7 +85,7 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
             counts=configuration.role is Role.COUNTER,
             account=configuration.account,
         )
-        _RUNNING.append(metering)
+        RUNNING.append(metering)
         # Registered after the SDK's own exit handler, so run before it: what is lost at the end is still exported.
         atexit.register(metering.finish)
         observe = _Observing(metering, configuration, containment)

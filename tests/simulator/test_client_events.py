@@ -96,3 +96,28 @@ async def test_frames_have_the_chosen_key_order(simulator: Simulator, connect: A
     async with connect(simulator, f"/v1/realtime?model=gpt-realtime&sim_key_order={order}") as talk:
         await talk.respond()
     assert all(frame.startswith(start) for frame in talk.frames)
+
+
+async def test_a_tool_result_is_text_of_the_next_input(simulator: Simulator, connect: Any) -> None:
+    async with connect(simulator) as talk:
+        item = {"type": "function_call_output", "call_id": "call_1", "output": "1234" * 6}
+        await talk.send("conversation.item.create", item=item)
+        assert (await talk.respond())["usage"]["input_tokens"] == 140 + 6
+
+
+async def test_half_a_surrogate_pair_is_given_back_as_it_came(simulator: Simulator, connect: Any) -> None:
+    async with connect(simulator) as talk:
+        await talk.send("session.update", session={"instructions": "\ud800"})
+        assert (await talk.until("session.updated"))["session"]["instructions"] == "\ud800"
+
+
+@pytest.mark.parametrize("depth", [900, 960, 985, 3000])
+async def test_configuration_nested_beyond_reason_does_not_end_the_session(
+    simulator: Simulator, connect: Any, depth: int
+) -> None:
+    deep = '{"tools":' * depth + "1" + "}" * depth
+    async with connect(simulator) as talk:
+        for _ in range(2):
+            await talk.socket.send(f'{{"type":"session.update","session":{deep}}}')
+        await talk.settled()
+        await talk.respond()

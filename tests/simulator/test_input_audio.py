@@ -183,4 +183,17 @@ async def test_on_azure_a_transcription_model_is_a_deployment(connect: Any) -> N
         assert not talk.of("rate_limits.updated")
         usages = simulator.truth.as_json()["usages"]
         ears = [(usage["model"], usage["scope"]) for usage in usages if usage["kind"] == "transcription"]
-        assert ears == [("whisper-1", "datazone")]
+        assert ears == [("whisper", "datazone")]
+
+
+async def test_speech_can_be_told_not_to_interrupt(simulator: Simulator, connect: Any) -> None:
+    async with connect(simulator, f"{URL}&sim_rate=100&sim_deltas=10") as talk:
+        heard = {"turn_detection": {"interrupt_response": False}}
+        await talk.send("session.update", session={"audio": {"input": heard}})
+        await talk.send("response.create")
+        await talk.until("response.output_audio.delta")
+        await talk.say()
+        response = (await talk.until("response.done"))["response"]
+    assert response["status"] == "completed"
+    assert talk.of("input_audio_buffer.committed")
+    assert len(talk.of("response.created")) == 1

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from realtime_spend.simulator.socket import Socket
+
 if TYPE_CHECKING:
     from realtime_spend.simulator import Simulator
 
@@ -278,3 +280,24 @@ async def test_a_client_that_goes_while_it_is_answered_loses_the_response(simula
     await simulator.wait_idle()
     assert [usage["usage"] for usage in simulator.truth.as_json()["usages"]] == ["lost"]
     assert len(asyncio.all_tasks()) <= 3
+
+
+async def test_what_is_written_to_a_socket_that_is_gone_is_not_recorded_as_reported(
+    simulator: Simulator, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(simulator, f"{URL}&sim_rate=20&sim_deltas=2") as talk:
+        update = {"audio": {"input": {"transcription": {"model": "whisper-1"}, "turn_detection": None}}}
+        await talk.send("session.update", session=update)
+        await talk.send("response.create")
+        await talk.until("response.created")
+        # The moment between the loss of a connection and its discovery by the reader.
+        monkeypatch.setattr(Socket, "alive", property(lambda _socket: False))
+        await talk.say()
+        await talk.send("input_audio_buffer.commit")
+        async with asyncio.timeout(5):
+            while next(iter(simulator._sessions.values())).responses.busy:  # noqa: ASYNC110 - nothing tells us of it
+                await asyncio.sleep(0.01)
+    await simulator.wait_idle()
+    truth = simulator.truth.as_json()
+    assert [(usage["kind"], usage["usage"]) for usage in truth["usages"]] == [("response", "lost")]
+    assert truth["counts"]["transcriptions_unsent"] == 1

@@ -69,7 +69,9 @@ def test_what_is_not_on_the_price_list_has_no_price_and_not_zero(model: str, com
 
 
 def test_time_is_priced_by_the_minute_and_kept_to_twelve_places() -> None:
-    assert cost_of(_sku("whisper-1"), "audio.duration", Decimal(3)) == Decimal("0.006") * 3 / 60
+    assert (
+        cost_of(_sku("whisper-1", provider=Provider.OPENAI), "audio.duration", Decimal(3)) == Decimal("0.006") * 3 / 60
+    )
     assert cost_of(_sku("gpt-realtime-whisper"), "audio.duration", Decimal(1)) == Decimal("0.000283333333")
 
 
@@ -81,7 +83,14 @@ def test_costs_do_not_depend_on_the_decimal_context_of_the_host() -> None:
 @pytest.mark.parametrize("model", sorted(SNAPSHOTS))
 def test_every_known_model_has_a_price(model: str) -> None:
     components = ("text.input", "audio.duration")
-    assert any(cost_of(_sku(model), component, 1) is not None for component in components)
+    sku = _sku(model, provider=Provider.OPENAI)
+    assert any(cost_of(sku, component, 1) is not None for component in components)
+
+
+def test_azure_prices_time_for_its_own_models_and_in_global_scope_only() -> None:
+    assert cost_of(_sku("whisper"), "audio.duration", 60) == Decimal("0.006")
+    assert cost_of(_sku("whisper", scope=Scope.DATAZONE), "audio.duration", 60) is None
+    assert cost_of(_sku("gpt-transcribe"), "audio.duration", 60) is None
 
 
 @pytest.mark.parametrize(

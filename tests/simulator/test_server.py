@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ import aiohttp
 import pytest
 import websockets
 
-from realtime_spend.simulator import Deployment, Scope, Simulator, SimulatorOptions
+from realtime_spend.simulator import Deployment, Scope, SessionOptions, Simulator, SimulatorOptions
 
 DEPLOYMENTS = {
     "voice": Deployment(model="gpt-realtime-mini", version="2025-12-15", scope=Scope.DATAZONE),
@@ -143,8 +144,25 @@ async def test_a_sideband_to_a_call_from_elsewhere_leads_it(simulator: Simulator
         await side.respond()
     assert side.types()[0] == "session.updated"
     assert updated["session"]["model"] == "gpt-realtime-mini"
-    usage = simulator.truth.as_json()["usages"][0]
-    assert usage["model"] == "gpt-realtime-mini"
+    truth = simulator.truth.as_json()
+    assert truth["usages"][0]["model"] == truth["sessions"][0]["model"] == "gpt-realtime-mini"
+
+
+async def test_a_sideband_cannot_name_what_is_not_deployed(connect: Any) -> None:
+    deployments = {"gpt-realtime": Deployment(model="gpt-realtime")}
+    async with (
+        Simulator(SimulatorOptions(deployments=deployments)) as simulator,
+        connect(simulator, "/openai/v1/realtime?call_id=rtc_1") as side,
+    ):
+        await side.send("session.update", session={"model": "nobody"})
+        assert (await side.until("session.updated"))["session"]["model"] == "gpt-realtime"
+
+
+async def test_a_server_that_stops_takes_no_new_session(simulator: Simulator) -> None:
+    simulator._stopping = True
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await websockets.connect(f"ws://127.0.0.1:{simulator.port}/v1/realtime?model=m", proxy=None)
+    assert refused.value.response.status_code == 503
 
 
 async def test_stopping_closes_every_socket_and_completes_the_truth(connect: Any) -> None:
@@ -179,3 +197,17 @@ async def test_waiting_for_sessions_to_end_has_an_end(simulator: Simulator, conn
         await talk.until("session.created")
         with pytest.raises(TimeoutError):
             await simulator.wait_idle(0.01)
+
+
+async def test_a_client_that_does_not_read_cannot_hold_up_the_stop(connect: Any) -> None:
+    simulator = Simulator(SimulatorOptions(session=SessionOptions(deltas=20_000, delta_bytes=65_536)))
+    await simulator.start()
+    async with connect(simulator, max_queue=1) as talk:
+        await talk.send("response.create")
+        await talk.until("response.created")
+        talk.socket.transport.pause_reading()
+        await asyncio.sleep(0.2)  # until the buffers of both ends are full
+        async with asyncio.timeout(5):
+            await simulator.stop()
+        talk.socket.transport.abort()
+    assert simulator.truth.as_json()["counts"]["lost"] == 1

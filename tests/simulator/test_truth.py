@@ -64,7 +64,7 @@ def test_totals_add_up_by_model_version_modality_and_component_whatever_the_deci
     with decimal.localcontext(prec=1):
         for number in range(3):
             truth.sent(_usage(number, {"audio.input": 123}))
-            truth.sent(_usage(number, {"audio.duration": Decimal(25)}, model="whisper-1", kind=Kind.TRANSCRIPTION))
+            truth.sent(_usage(number, {"audio.duration": Decimal(25)}, model="whisper", kind=Kind.TRANSCRIPTION))
     printed = truth.as_json()
     audio, duration = printed["totals"]
     assert (audio["quantity"], Decimal(audio["cost"])) == (369, Decimal(32) * 369 / 1_000_000)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from realtime_spend.core.line_items import Provider, Scope
+from realtime_spend.core.line_items import Provider, Scope, Word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +29,7 @@ _AZURE_DOMAINS = (
 _RESIDENCY_HOST = re.compile(r"^[a-z]{2}\.api\.openai\.com$")
 
 
-class Service(StrEnum):
+class Service(Word):
     """Whose price list a session is on: Azure Voice Live bills on tiers of its own, not on the model's meters."""
 
     REALTIME = "realtime"

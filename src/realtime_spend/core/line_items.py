@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
-class Modality(StrEnum):
+class Word(StrEnum):
+    """One of a closed set of words, in the provider's or the convention's own spelling.
+
+    It is hashed as the text it is: the hash of an ordinary enum is a Python function, and prices are looked up by these
+    while a phone call waits.
+    """
+
+    __hash__ = str.__hash__
+
+
+class Modality(Word):
     """What a token or a second carries. `unknown` where the service did not say."""
 
     TEXT = "text"
@@ -21,7 +31,7 @@ class Modality(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Component(StrEnum):
+class Component(Word):
     """Which part of a price list a quantity falls under. Input excludes cached input; output includes reasoning."""
 
     INPUT = "input"
@@ -30,14 +40,14 @@ class Component(StrEnum):
     DURATION = "duration"
 
 
-class Unit(StrEnum):
+class Unit(Word):
     """What a quantity counts."""
 
     TOKENS = "tokens"
     SECONDS = "seconds"
 
 
-class Scope(StrEnum):
+class Scope(Word):
     """Where a deployment may run its work, which sets the price list: the first four on Azure, OpenAI has two."""
 
     GLOBAL = "global"
@@ -47,7 +57,7 @@ class Scope(StrEnum):
     RESIDENCY = "residency"
 
 
-class Provider(StrEnum):
+class Provider(Word):
     """Who sends the bill, in the words of the OpenTelemetry GenAI conventions."""
 
     OPENAI = "openai"
@@ -69,20 +79,29 @@ class Sku:
     region: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One cell of a price list: a modality and a component. Written `audio.cached_input` in the ledger."""
+class Part(str):
+    """One cell of a price list, a modality and a component: `audio.cached_input`, as the ledger writes it.
 
+    It is the text itself, and there is one object of each, so that looking up prices costs next to nothing.
+    """
+
+    __slots__ = ("component", "modality", "unit")
     modality: Modality
     component: Component
+    unit: Unit
 
-    def __str__(self) -> str:
-        return f"{self.modality}.{self.component}"
+    def __new__(cls, modality: Modality, component: Component) -> Part:  # noqa: PYI034 - there are no other kinds of parts
+        """Return the one part of this modality and component."""
+        known = _PARTS.get((modality, component))
+        if known is None:
+            known = super().__new__(cls, f"{modality}.{component}")
+            known.modality, known.component = modality, component
+            known.unit = Unit.SECONDS if component is Component.DURATION else Unit.TOKENS
+            _PARTS[modality, component] = known
+        return known
 
-    @property
-    def unit(self) -> Unit:
-        """What this part is counted in."""
-        return Unit.SECONDS if self.component is Component.DURATION else Unit.TOKENS
+
+_PARTS: dict[tuple[Modality, Component], Part] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +118,13 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineItem:
-    """A quantity and its rate. `rate` None where no card prices it: then it has no cost, which is not a cost of 0."""
+    """A quantity and its rate. `rate` None where no card prices it: then `cost` is None, which is not a cost of 0."""
 
     part: Part
     quantity: Decimal
     rate: Rate | None
+    cost: Decimal | None = field(init=False)
 
-    @property
-    def cost(self) -> Decimal | None:
-        """What this line costs, to 12 places; None where it is unpriced."""
-        return None if self.rate is None else self.rate.cost(self.quantity)
+    def __post_init__(self) -> None:
+        cost = None if self.rate is None else self.rate.cost(self.quantity)
+        object.__setattr__(self, "cost", cost)

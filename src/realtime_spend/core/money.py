@@ -10,6 +10,7 @@ CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999
 
 ZERO = Decimal(0)
 _PLACES = Decimal("1e-12")
+_quantize, _divide, _multiply = CONTEXT.quantize, CONTEXT.divide, CONTEXT.multiply
 
 
 def exact(text: str) -> Decimal:
@@ -51,7 +52,7 @@ def cost(quantity: Decimal, unit_price: Decimal, per: int) -> Decimal:
 
     The division comes last: 0.017 USD a minute has no finite price per second.
     """
-    return CONTEXT.quantize(divide(multiply(quantity, unit_price), Decimal(per)), _PLACES)
+    return _quantize(_divide(_multiply(quantity, unit_price), Decimal(per)), _PLACES)
 
 
 def ratio(left: Decimal, right: Decimal) -> Decimal | None:

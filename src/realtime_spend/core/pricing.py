@@ -74,8 +74,9 @@ def price(amounts: Amounts, prices: Prices | Reason) -> Priced:
 
 
 def _items(quantities: Mapping[Part, Decimal], rates: Mapping[Part, Rate]) -> tuple[LineItem, ...]:
+    found = quantities.get
     return tuple(
-        LineItem(part=part, quantity=quantities[part], rate=rates.get(part)) for part in _ORDER if quantities.get(part)
+        LineItem(part=part, quantity=quantity, rate=rates.get(part)) for part in _ORDER if (quantity := found(part))
     )
 
 
@@ -85,7 +86,6 @@ def _sum(items: Iterable[LineItem]) -> Decimal | None:
 
 
 def _total(items: tuple[LineItem, ...], prices: Prices, low: Decimal | None = None) -> Priced:
-    used = {item.part for item in items}
     cost = _sum(items)
     return Priced(
         items=items,
@@ -94,10 +94,17 @@ def _total(items: tuple[LineItem, ...], prices: Prices, low: Decimal | None = No
         high=None if low is None else cost,
         savings=_savings(items, prices.rates),
         reasons=(Reason.NO_RATE,) if any(item.rate is None for item in items) else (),
-        contests=tuple(contest for contest in prices.contests if contest.part in used),
+        contests=_contests(items, prices.contests),
         currency=prices.currency,
         card=prices.card,
     )
+
+
+def _contests(items: Iterable[LineItem], contests: tuple[Contest, ...]) -> tuple[Contest, ...]:
+    if not contests:
+        return ()
+    used = {item.part for item in items}
+    return tuple(contest for contest in contests if contest.part in used)
 
 
 def _savings(items: Iterable[LineItem], rates: Mapping[Part, Rate]) -> dict[Modality, Decimal]:

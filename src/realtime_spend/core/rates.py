@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
-from realtime_spend.core.line_items import Part, Provider, Rate, Scope, Sku
+from realtime_spend.core.line_items import Part, Provider, Rate, Scope, Sku, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-class ModelKind(StrEnum):
+class ModelKind(Word):
     """What a model does, which decides which usage it may price."""
 
     REALTIME = "realtime"
@@ -34,7 +33,7 @@ class ModelKind(StrEnum):
     CHAT = "chat"
 
 
-class Reason(StrEnum):
+class Reason(Word):
     """Why a usage, or a part of it, has no price."""
 
     MODEL_NOT_NAMED = "model_not_named"

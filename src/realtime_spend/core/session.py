@@ -17,11 +17,11 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core import events
 from realtime_spend.core.frames import DeltaFilter, Reassembly, names_audio
+from realtime_spend.core.line_items import Word
 from realtime_spend.core.naming import Named
 from realtime_spend.core.usage import RANK, Kind, Reported, Usage, numbers_of, read_amounts
 
@@ -69,7 +69,7 @@ class Repeated:
     kind: Kind
 
 
-class Fault(StrEnum):
+class Fault(Word):
     """Something that kept a message from being read."""
 
     TOO_LARGE = "message_too_large"

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from realtime_spend.core.line_items import Component, Modality, Part
+from realtime_spend.core.line_items import Component, Modality, Part, Word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,7 @@ _AUDIO_DURATION = Part(Modality.AUDIO, Component.DURATION)
 _RAW_DEPTH, _RAW_KEYS = 4, 64
 
 
-class Kind(StrEnum):
+class Kind(Word):
     """What was metered, as the ledger says it."""
 
     RESPONSE = "response"
@@ -40,7 +39,7 @@ class Kind(StrEnum):
     LIVE = "live"
 
 
-class Reported(StrEnum):
+class Reported(Word):
     """How a usage is known: from the service, by our own estimate, not at all, or not even its end was seen."""
 
     REPORTED = "reported"
@@ -53,7 +52,7 @@ class Reported(StrEnum):
 RANK = {Reported.LOST: 0, Reported.MISSING: 1, Reported.ESTIMATED: 2, Reported.REPORTED: 3}
 
 
-class ProblemKind(StrEnum):
+class ProblemKind(Word):
     """What can be wrong with a usage that is counted all the same."""
 
     UNREADABLE = "usage_unreadable"

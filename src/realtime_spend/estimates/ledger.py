@@ -45,6 +45,7 @@ class Entry:
     low: Decimal | None
     high: Decimal | None
     currency: str | None
+    raw: Mapping[str, Any] | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -137,6 +138,7 @@ def _entry(record: Mapping[str, Any]) -> Entry:
         low=_amount(record.get("low")),
         high=_amount(record.get("high")),
         currency=record.get("currency"),
+        raw=record.get("raw"),
         attributes=record.get("attributes") or {},
     )
 

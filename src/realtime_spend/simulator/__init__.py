@@ -15,8 +15,9 @@ rest of the package, so that agreeing with it proves something.
 session in its URL: `/v1/realtime?model=gpt-realtime&sim_outcomes=completed,cancelled&sim_deltas=20`.
 """
 
-from realtime_spend.simulator.models import Deployment, Provider, Scope
+from realtime_spend.simulator.models import Deployment, Provider, Scope, parse_deployment
 from realtime_spend.simulator.options import KeyOrder, Outcome, SessionOptions, SimulatorOptions, TranscriptionUsage
+from realtime_spend.simulator.query import session_options
 from realtime_spend.simulator.running import RunningSimulator, run_in_thread, serve
 from realtime_spend.simulator.server import Simulator
 from realtime_spend.simulator.truth import Kind, Said, SentUsage, Truth
@@ -36,6 +37,8 @@ __all__ = [
     "SimulatorOptions",
     "TranscriptionUsage",
     "Truth",
+    "parse_deployment",
     "run_in_thread",
     "serve",
+    "session_options",
 ]

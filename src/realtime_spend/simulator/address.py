@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from realtime_spend.simulator.models import Deployment, Provider, Scope, Sku, beta_name, family_and_version, full_name
+from realtime_spend.simulator.models import (
+    Deployment,
+    Provider,
+    Scope,
+    Sku,
+    azure_family,
+    beta_name,
+    family_and_version,
+    full_name,
+)
 from realtime_spend.simulator.wire import Dialect
 
 OPENAI_PATH = "/v1/realtime"
@@ -74,7 +83,7 @@ def sku_of(provider: Provider, name: str, find: FindDeployment) -> Sku | None:
         found = find(name)
         if found is None:
             return None
-        return Sku(provider=provider, model=found.model, version=found.version, scope=found.scope)
+        return Sku(provider=provider, model=azure_family(found.model), version=found.version, scope=found.scope)
     model, version = family_and_version(name)
     return Sku(provider=provider, model=model, version=version, scope=Scope.GLOBAL)
 

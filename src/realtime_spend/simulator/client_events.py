@@ -35,6 +35,8 @@ async def receive(session: Session, frame: str | bytes) -> None:
         return
     try:
         await act(session, event)
+    except RecursionError:
+        await session.send_error("The message is nested too deeply.", code="invalid_json", event_id=event_id_of(event))
     except _NotUnderstoodError as error:
         code = "missing_required_parameter"
         await session.send_error(str(error), code=code, param=error.param, event_id=event_id_of(event))
@@ -59,8 +61,7 @@ async def _session_update(session: Session, event: Event) -> None:
         # Nobody named the model of a call that began elsewhere; whoever attaches to it may.
         sku = sku_of(session.address.provider, model, session.find_deployment)
         if sku is not None:
-            session.sku = sku
-            session.config.rename(model)
+            session.rename(model, sku)
     session.config.merge(update)
     await session.send_session("updated")
 

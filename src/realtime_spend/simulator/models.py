@@ -66,12 +66,11 @@ _BETA_SNAPSHOT = {family: dates[-1] for family, dates in SNAPSHOTS.items() if da
 }
 
 _REASONING = frozenset({"gpt-realtime-2", "gpt-realtime-2.1", "gpt-realtime-2.1-mini"})
-_BY_DURATION = frozenset({"whisper-1", "gpt-realtime-whisper", "gpt-transcribe", "gpt-live-transcribe"})
+_BY_DURATION = frozenset({"whisper-1", "whisper", "gpt-realtime-whisper", "gpt-transcribe", "gpt-live-transcribe"})
 
-_NAMES = {f"{family}-{date}": (family, date) for family, dates in SNAPSHOTS.items() for date in dates} | {
-    # Azure calls the model `whisper`; OpenAI's name is used for both.
-    "whisper": ("whisper-1", None),
-}
+_NAMES = {f"{family}-{date}": (family, date) for family, dates in SNAPSHOTS.items() for date in dates}
+# Azure's price list calls the model `whisper`, whatever name it was deployed from.
+_ON_AZURE = {"whisper-1": "whisper"}
 
 
 def family_and_version(name: str) -> tuple[str, str | None]:
@@ -80,6 +79,27 @@ def family_and_version(name: str) -> tuple[str, str | None]:
     Names match exactly. One that is not known is its own family: such a model has tokens, but no price.
     """
     return _NAMES.get(name, (name, None))
+
+
+def azure_family(model: str) -> str:
+    """Say what Azure's price list calls a model."""
+    return _ON_AZURE.get(model, model)
+
+
+def parse_deployment(text: str) -> tuple[str, Deployment]:
+    """Read `NAME=MODEL[@VERSION][:SCOPE]`, as a command line has it.
+
+    Raises:
+        ValueError: it is none; the message says how to write it.
+    """
+    name, _, rest = text.partition("=")
+    model, _, scope = rest.partition(":")
+    family, _, version = model.partition("@")
+    if not name or not family or scope not in ("", *Scope):
+        raise ValueError(
+            f"{text!r} is no deployment; write NAME=MODEL[@VERSION][:SCOPE], SCOPE one of {', '.join(Scope)}"
+        )
+    return name, Deployment(model=family, version=version or None, scope=Scope(scope) if scope else Scope.GLOBAL)
 
 
 def full_name(model: str, version: str | None) -> str:

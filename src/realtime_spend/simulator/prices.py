@@ -70,6 +70,12 @@ _PER_MINUTE: Mapping[str, Decimal] = {
     "gpt-live-transcribe": Decimal("0.017"),
 }
 
+# By the hour there: 0.36 and 1.02, and in global scope only.
+_PER_MINUTE_ON_AZURE: Mapping[str, Decimal] = {
+    "whisper": Decimal("0.006"),
+    "gpt-realtime-whisper": Decimal("0.017"),
+}
+
 # Regional prices depend on the region and provisioned capacity is billed by the hour: neither is in this table.
 _OF_GLOBAL: Mapping[Scope, Decimal] = {Scope.GLOBAL: Decimal(1), Scope.DATAZONE: Decimal("1.10")}
 
@@ -78,7 +84,7 @@ def cost_of(sku: Sku, component: str, quantity: Quantity) -> Decimal | None:
     """Price one quantity such as `audio.cached_input`; `None` when the table has no price for it."""
     factor = _OF_GLOBAL.get(sku.scope) if sku.provider is Provider.AZURE else Decimal(1)
     if component == DURATION:
-        price, per = _PER_MINUTE.get(sku.model), _SECONDS_PER_MINUTE
+        price, per = _minute(sku), _SECONDS_PER_MINUTE
     else:
         row = _OF_A_SNAPSHOT.get((sku.model, sku.version)) or _PER_MILLION_TOKENS.get(sku.model, {})
         price, per = row.get(component), _MILLION
@@ -86,6 +92,12 @@ def cost_of(sku: Sku, component: str, quantity: Quantity) -> Decimal | None:
         return None
     total = _EXACT.divide(_EXACT.multiply(_EXACT.multiply(price, factor), Decimal(quantity)), per)
     return total.quantize(_PLACES, context=_EXACT)
+
+
+def _minute(sku: Sku) -> Decimal | None:
+    if sku.provider is Provider.OPENAI:
+        return _PER_MINUTE.get(sku.model)
+    return _PER_MINUTE_ON_AZURE.get(sku.model) if sku.scope is Scope.GLOBAL else None
 
 
 def add(left: Decimal, right: Decimal) -> Decimal:

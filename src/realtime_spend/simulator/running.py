@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,43 +51,35 @@ def run_in_thread(options: SimulatorOptions | None = None) -> Iterator[RunningSi
     Raises:
         OSError: it cannot listen, for instance because the port is taken.
     """
-    started: list[RunningSimulator] = []
-    failed: list[BaseException] = []
-    ready = threading.Event()
+    started: Future[RunningSimulator] = Future()
     stop = asyncio.Event()
-
-    async def live() -> None:
-        loop = asyncio.get_running_loop()
-        async with Simulator(options) as simulator:
-            running = RunningSimulator(
-                url=simulator.url, port=simulator.port, truth=simulator.truth, _simulator=simulator, _loop=loop
-            )
-            started.append(running)
-            ready.set()
-            await stop.wait()
-
-    def work() -> None:
-        try:
-            asyncio.run(live())
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the thread was asked for
-            failed.append(error)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=work, name="realtime-simulator", daemon=True)
+    thread = threading.Thread(target=_work, args=(options, started, stop), name="realtime-simulator", daemon=True)
     thread.start()
-    ready.wait(_START_SECONDS)
-    if failed or not started:
-        raise failed[0] if failed else TimeoutError("the simulator did not start")
+    running = started.result(_START_SECONDS)
     try:
-        yield started[0]
+        yield running
     finally:
-        # The loop is gone already if its thread failed; then there is nothing to stop.
+        # A loop that failed is gone already; its thread has said why.
         with contextlib.suppress(RuntimeError):
-            started[0]._loop.call_soon_threadsafe(stop.set)  # noqa: SLF001 - our own class
+            running._loop.call_soon_threadsafe(stop.set)  # noqa: SLF001 - our own class
         thread.join(_STOP_SECONDS)
-    if failed:
-        raise failed[0]
+
+
+def _work(options: SimulatorOptions | None, started: Future[RunningSimulator], stop: asyncio.Event) -> None:
+    try:
+        asyncio.run(_live(options, started, stop))
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)
+
+
+async def _live(options: SimulatorOptions | None, started: Future[RunningSimulator], stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    async with Simulator(options) as simulator:
+        url, port, truth = simulator.url, simulator.port, simulator.truth
+        started.set_result(RunningSimulator(url=url, port=port, truth=truth, _simulator=simulator, _loop=loop))
+        await stop.wait()
 
 
 async def serve(options: SimulatorOptions, *, truth_file: Path | None, announce: Callable[[str], None]) -> None:

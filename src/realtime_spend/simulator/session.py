@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from realtime_spend.simulator.address import Address, FindDeployment, Identity
     from realtime_spend.simulator.dice import Dice
+    from realtime_spend.simulator.models import Sku
     from realtime_spend.simulator.options import SessionOptions
     from realtime_spend.simulator.socket import Socket
     from realtime_spend.simulator.truth import Truth
@@ -77,6 +78,12 @@ class Session:
             "version": self.sku.version if self.sku else None,
             "scope": self.sku.scope.value if self.sku else None,
         }
+
+    def rename(self, model: str, sku: Sku) -> None:
+        """Say from now on that the session has this model, and bill it so."""
+        self.sku = sku
+        self.config.rename(model)
+        self._record.facts = self._facts(model)
 
     @property
     def alive(self) -> bool:

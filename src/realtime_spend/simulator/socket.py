@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
-
     from aiohttp import web
+
+
+_CLOSE_SECONDS = 2.0
 
 
 class Socket:
@@ -32,9 +34,15 @@ class Socket:
                 await self._socket.send_str(frame)
 
     async def close(self, code: int) -> None:
-        """Close with the WebSocket handshake, waiting a moment for the peer's half of it."""
-        with contextlib.suppress(ConnectionError):
-            await self._socket.close(code=code)
+        """Close with the WebSocket handshake; cut the connection of a peer that does not take its part in it."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._socket.close(code=code)
+        except ConnectionError:
+            return
+        except TimeoutError:
+            # A peer that has stopped reading would keep us waiting for room to write the close frame.
+            self.abort()
 
     def abort(self) -> None:
         """Cut the TCP connection, as a network does."""

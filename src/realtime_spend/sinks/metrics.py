@@ -8,6 +8,7 @@ start, and a forked child can start from zero, where a synchronous counter would
 from __future__ import annotations
 
 import threading
+from collections import deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
@@ -97,6 +98,7 @@ Extra = tuple[tuple[str, str], ...]
 Amount = int | Decimal
 
 _MOST_VALUES = 200
+_MOST_WAITING = 10_000
 _OTHER = "other"
 
 
@@ -127,6 +129,7 @@ class Metrics:
         self.lock = threading.Lock()
         self._series: dict[Extra | tuple[tuple[str, str | int], ...], Series] = {}
         self._values: dict[str, set[str]] = {}
+        self._measured: deque[tuple[str, float, Mapping[str, str | int]]] = deque()
         meter = provider.get_meter(SCOPE_NAME, __version__)
         for name, (unit, description) in COUNTERS.items():
             meter.create_observable_counter(name, [self._observer(name)], unit, description)
@@ -154,16 +157,33 @@ class Metrics:
         return _OTHER
 
     def record(self, histogram: str, value: float, attributes: Mapping[str, str | int]) -> None:
-        """Record one measurement. Unlike the counters, histograms of a forked child repeat its parent's."""
-        self._histograms[histogram].record(value, attributes)
+        """Take one measurement, which reaches its histogram at the next collection.
+
+        Recording is by far the dearest thing to do with a usage, so it is left to the thread that collects, unless that
+        thread does not come round. Unlike the counters, histograms of a forked child repeat its parent's.
+        """
+        self._measured.append((histogram, value, attributes))
+        if len(self._measured) > _MOST_WAITING:
+            self._record_waiting()
+
+    def _record_waiting(self) -> None:
+        while self._measured:
+            try:
+                histogram, value, attributes = self._measured.popleft()
+            except IndexError:
+                # Another thread took the last one between the two lines above.
+                return
+            self._histograms[histogram].record(value, attributes)
 
     def begin_anew(self) -> None:
         """In a forked child: start from zero, since the parent reports what it counted. A held lock stays held."""
         self.lock = threading.Lock()
         self._series = {}
+        self._measured = deque()
 
     def _observer(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            self._record_waiting()
             with self.lock:
                 found = [
                     (amount, series.attributes, extra)

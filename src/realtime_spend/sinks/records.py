@@ -52,10 +52,10 @@ def ledger_record(
         "region": resolved.region,
         "raw": usage.raw,
         "quantities": {
-            str(line.part): int(line.quantity) if line.part.unit is Unit.TOKENS else money.plain(line.quantity)
+            line.part: int(line.quantity) if line.part.unit is Unit.TOKENS else money.plain(line.quantity)
             for line in priced.items
         },
-        "costs": {str(line.part): _text(line.cost) for line in priced.items},
+        "costs": {line.part: _text(line.cost) for line in priced.items},
         "cost": _text(priced.cost),
         "low": _text(priced.low),
         "high": _text(priced.high),

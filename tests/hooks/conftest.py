@@ -1,0 +1,223 @@
+"""The instrumentation with its outputs caught, and the one comparison of what it says with what really happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
+
+from realtime_spend import RealtimeInstrumentor
+
+# A metric's name, whose it is (provider, model, version), and its own attributes.
+Place = tuple[str, tuple[str | None, ...], tuple[str | None, ...]]
+Totals = dict[Place, float]
+
+_TOKENS = "gen_ai.client.inference.usage."
+_OWN_ATTRIBUTES = {
+    f"{_TOKENS}input_tokens": ("gen_ai.token.modality",),
+    f"{_TOKENS}cache_read.input_tokens": ("gen_ai.token.modality",),
+    f"{_TOKENS}output_tokens": ("gen_ai.token.modality",),
+    "realtime_spend.cost": ("gen_ai.token.modality", "realtime_spend.component"),
+    "realtime_spend.cost.uncertainty": (),
+    "realtime_spend.billable.duration": (),
+    "realtime_spend.usages": ("realtime_spend.kind", "realtime_spend.status", "realtime_spend.usage"),
+}
+_WHOSE = ("gen_ai.provider.name", "realtime_spend.model", "realtime_spend.version")
+# Whatever else is counted as an error would be one.
+_DOUBTS = {"cached_not_split", "modality_not_said", "scope_assumed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """One instrumentation: its reader, its ledger, and the comparison of both with a simulator's truth."""
+
+    reader: InMemoryMetricReader
+    folder: Path
+
+    def points(self, name: str) -> list[NumberDataPoint | HistogramDataPoint]:
+        data = self.reader.get_metrics_data()
+        found: list[NumberDataPoint | HistogramDataPoint] = []
+        for resource in data.resource_metrics if data else ():
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    if metric.name == name:
+                        found += metric.data.data_points  # type: ignore[arg-type]  # of these two kinds are all of ours
+        return found
+
+    def sum(self, name: str, **attributes: str) -> float:
+        """Add up a counter over the points that have these attributes, each by the last word of its name."""
+        total: float = 0
+        for point in self.points(name):
+            assert isinstance(point, NumberDataPoint)
+            said = {key.rpartition(".")[2]: value for key, value in (point.attributes or {}).items()}
+            if attributes.items() <= said.items():
+                total += point.value
+        return total
+
+    def errors(self) -> dict[str, float]:
+        points = self.points("realtime_spend.errors")
+        return {
+            str((point.attributes or {})["realtime_spend.kind"]): point.value
+            for point in points
+            if isinstance(point, NumberDataPoint) and point.value
+        }
+
+    def sessions(self) -> int:
+        """Count the sessions that were opened and closed."""
+        return sum(
+            point.count
+            for point in self.points("realtime_spend.session.duration")
+            if isinstance(point, HistogramDataPoint)
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        files = sorted(self.folder.glob("*.jsonl")) if self.folder.exists() else []
+        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def agrees_with(self, truth: dict[str, Any], *, sessions: int | None = None) -> None:
+        """Compare everything that was counted with what a simulator says it sent."""
+        records = self.records()
+        _ledger_agrees(records, truth)
+        assert self.totals() == pytest.approx(_expected(records, truth), rel=1e-9, abs=0)
+        expected_sessions = truth["counts"]["sessions"] if sessions is None else sessions
+        assert self.sessions() == expected_sessions
+        assert self.sum("realtime_spend.session.active") == 0
+        assert self.sum("realtime_spend.duplicates") == truth["counts"]["repeats"]
+        assert set(self.errors()) <= _DOUBTS
+        told = [usage for usage in truth["usages"] if usage["usage"] == "reported" and usage["kind"] == "response"]
+        for direction, components in (("input", ("input", "cached_input")), ("output", ("output",))):
+            tokens = [
+                sum(count for part, count in usage["quantities"].items() if part.split(".")[1] in components)
+                for usage in told
+            ]
+            points = self.points(f"gen_ai.client.inference.operation.{direction}_tokens")
+            assert sum(p.count for p in points if isinstance(p, HistogramDataPoint)) == len(tokens)
+            assert sum(p.sum for p in points if isinstance(p, HistogramDataPoint)) == sum(tokens)
+
+    def totals(self) -> Totals:
+        """Return every total that the truth can tell as well; a series that stands at 0 is as good as absent."""
+        found: Totals = defaultdict(float)
+        for name, own in _OWN_ATTRIBUTES.items():
+            for point in self.points(name):
+                assert isinstance(point, NumberDataPoint)
+                said = {key: str(value) for key, value in (point.attributes or {}).items()}
+                place = (name, tuple(map(said.get, _WHOSE)), tuple(map(said.get, own)))
+                found[place] += point.value
+        return {place: value for place, value in found.items() if value}
+
+
+def _key(usage: dict[str, Any]) -> tuple[str, str]:
+    return usage["kind"], usage["id"]
+
+
+def _is_interval(record: dict[str, Any]) -> bool:
+    return record["low"] is not None
+
+
+def _ledger_agrees(records: list[dict[str, Any]], truth: dict[str, Any]) -> None:
+    assert len({_key(record) for record in records}) == len(records), "a usage is in the ledger twice"
+    written = {_key(record): record for record in records}
+    sent = {_key(usage): usage for usage in truth["usages"]}
+    assert len(sent) == len(truth["usages"])
+    # A transcription that the session's end kept from being sent: the simulator counts it, we write it down as missing.
+    unsent = [record for key, record in written.items() if key not in sent]
+    assert all(record["kind"] == "transcription" and record["usage"] == "missing" for record in unsent)
+    assert len(unsent) == truth["counts"]["transcriptions_unsent"]
+    assert sent.keys() <= written.keys()
+    for key, usage in sent.items():
+        record = written[key]
+        for field in ("provider", "kind", "id", "model", "version", "session", "usage"):
+            assert record[field] == usage[field], (field, record, usage)
+        assert record["status"] == (None if usage["usage"] == "lost" else usage["status"])
+        assert record["source"] == f"{usage['provider']}.hook"
+        if _is_interval(record):
+            assert not usage["cached_split"]
+            assert Decimal(record["low"]) <= Decimal(usage["cost"]) <= Decimal(record["high"])
+            assert record["cost"] == record["high"]
+            assert sum(record["quantities"].values()) == sum(usage["quantities"].values())
+        else:
+            assert record["quantities"] == usage["quantities"]
+            assert record["costs"] == usage["costs"]
+            assert record["cost"] == usage["cost"]
+
+
+def _expected(records: list[dict[str, Any]], truth: dict[str, Any]) -> Totals:
+    """Work out the counters from the truth; only where it lies between two bounds, the money is that of the ledger."""
+    written = {_key(record): record for record in records}
+    found: Totals = defaultdict(float)
+    costs: dict[Place, Decimal] = defaultdict(Decimal)
+
+    def add(usage: dict[str, Any], name: str, *own: str | None, amount: float = 1) -> None:
+        found[name, (usage["provider"], usage["model"], usage["version"]), own] += amount
+
+    sent = {_key(usage): usage for usage in truth["usages"]}
+    for key, record in written.items():
+        usage = sent.get(key, record)
+        status = None if usage["usage"] == "lost" else usage["status"]
+        add(usage, "realtime_spend.usages", usage["kind"], status, usage["usage"])
+        _add_tokens(add, usage, record)
+        for part, cost in (record if _is_interval(record) else usage)["costs"].items():
+            if cost is not None:
+                whose = (usage["provider"], usage["model"], usage["version"])
+                costs["realtime_spend.cost", whose, tuple(part.split("."))] += Decimal(cost)
+        if _is_interval(record):
+            width = Decimal(record["high"]) - Decimal(record["low"])
+            add(usage, "realtime_spend.cost.uncertainty", amount=float(width))
+    found |= {place: float(cost) for place, cost in costs.items()}
+    return {place: value for place, value in found.items() if value}
+
+
+def _add_tokens(add: Callable[..., None], usage: dict[str, Any], record: dict[str, Any]) -> None:
+    nothing_split = usage.get("outcome") == "no_details"
+    for part, quantity in usage["quantities"].items():
+        modality, component = part.split(".")
+        if component == "duration":
+            add(usage, "realtime_spend.billable.duration", amount=float(quantity))
+            continue
+        said = "unknown" if nothing_split else modality
+        add(usage, f"{_TOKENS}{'output' if component == 'output' else 'input'}_tokens", said, amount=quantity)
+        if component == "cached_input" and not nothing_split:
+            said = "unknown" if _is_interval(record) else modality
+            add(usage, f"{_TOKENS}cache_read.input_tokens", said, amount=quantity)
+
+
+MeterWith = Callable[..., AbstractContextManager[Meter]]
+
+
+@pytest.fixture
+def meter_with(tmp_path: Path) -> MeterWith:
+    """Instrument with the given settings for as long as a `with` block lasts, into a ledger and a reader of its own."""
+    made: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def instrumented(**settings: Any) -> Iterator[Meter]:
+        made["ledgers"] += 1
+        folder = tmp_path / f"ledger-{made['ledgers']}"
+        reader = InMemoryMetricReader()
+        provider = MeterProvider(metric_readers=[reader])
+        RealtimeInstrumentor().instrument(meter_provider=provider, ledger=folder, **settings)
+        try:
+            yield Meter(reader=reader, folder=folder)
+        finally:
+            RealtimeInstrumentor().uninstrument()
+            provider.shutdown()
+
+    return instrumented
+
+
+@pytest.fixture
+def meter(meter_with: MeterWith) -> Iterator[Meter]:
+    with meter_with() as made:
+        yield made
+
+
