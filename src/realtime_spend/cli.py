@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from realtime_spend.core.line_items import Provider, Scope
 from realtime_spend.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from realtime_spend.configuration import Configuration
     from realtime_spend.core.rates import RateBook
 
@@ -59,8 +62,20 @@ def main() -> None:
 @click.argument("file", default="-")
 @click.option("--model", help="The model, where the input does not name it; also prices a lone transcription event.")
 @click.option("--transcription-model", help="The model of the input transcriptions in a log.")
-@click.option("--provider", type=click.Choice(list(Provider)), default=Provider.OPENAI, show_default=True)
-@click.option("--scope", type=click.Choice(list(Scope)), default=Scope.GLOBAL, show_default=True)
+@click.option(
+    "--provider",
+    type=click.Choice(list(Provider)),
+    default=Provider.OPENAI,
+    show_default=True,
+    help="Who bills it.",
+)
+@click.option(
+    "--scope",
+    type=click.Choice(list(Scope)),
+    default=Scope.GLOBAL,
+    show_default=True,
+    help="Where it may run: the deployment type on Azure, data residency on OpenAI.",
+)
 @click.option("--region", help="The Azure region, which sets the price on the scope regional.")
 @click.option("--at", type=Instant(), help="Price at the rates of this instant; now, unless said.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -126,29 +141,24 @@ def report(
 
     --by can be given several times: --by day --by model, which is also the default.
     """
-    from realtime_spend.core.spending import spending
+    from realtime_spend.estimates.ledger import ledger_size
+    from realtime_spend.reporting import add_up
     from realtime_spend.reports.spending import print_spending, spending_json
 
-    folder = ledger or _configuration().ledger
+    configuration = _configuration()
+    folder = ledger or configuration.ledger
     if folder is None:
         raise InputError("name the ledger's folder, or set REALTIME_SPEND_LEDGER to it")
-    reading = _read_ledger(folder, show_progress=not as_json)
-    by = by or ("day", "model")
-    end = _end(until)
-    entries = [
-        entry for entry in reading.entries if (since is None or entry.at >= since) and (end is None or entry.at < end)
-    ]
-
-    def group(entry: Any) -> tuple[str | None, ...]:
-        return tuple(_grouped(entry, key) for key in by)
-
-    groups = dict(sorted(spending(entries, group).items(), key=lambda item: [value or "" for value in item[0][0]]))
-    totals = {currency: spent for (_, currency), spent in spending(entries, lambda _entry: ()).items()}
-    problems = _doubts(reading, entries)
+    book = _book(configuration)
+    with _progress("reading the ledger", ledger_size(folder), shown=not as_json) as advance:
+        try:
+            spent = add_up(folder, by or ("day", "model"), since=since, until=until, book=book, advance=advance)
+        except ValueError as error:
+            raise InputError(str(error)) from None
     if as_json:
-        _print_json(spending_json(by, groups, totals, problems))
+        _print_json(spending_json(spent.by, spent.groups, spent.totals, spent.problems))
     else:
-        print_spending(_console(), by, groups, totals, problems)
+        print_spending(_console(), spent.by, spent.groups, spent.totals, spent.problems)
 
 
 @main.command()
@@ -289,58 +299,17 @@ def _check(book: RateBook, *, as_json: bool) -> None:
         )
 
 
-def _read_ledger(folder: Path, *, show_progress: bool) -> Any:
+@contextmanager
+def _progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show progress on standard error where somebody is looking; give what is to be told each step."""
     from rich.progress import Progress
 
-    from realtime_spend.estimates.ledger import ledger_size, read_ledger
-
-    try:
-        if not show_progress or not sys.stderr.isatty():
-            return read_ledger(folder)
-        with Progress(console=_console(stderr=True), transient=True) as progress:
-            task = progress.add_task("reading the ledger", total=ledger_size(folder))
-            return read_ledger(folder, lambda count: progress.advance(task, count))
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def _grouped(entry: Any, key: str) -> str | None:
-    if key == "day":
-        return str(entry.at.astimezone(UTC).date())
-    if key in ("model", "session", "account", "provider", "kind", "status"):
-        value = getattr(entry, key)
-        return None if value is None else str(value)
-    value = entry.attributes.get(key)
-    return None if value is None else str(value)
-
-
-def _doubts(reading: Any, entries: list[Any]) -> list[str]:
-    doubts = []
-    if reading.unreadable:
-        file, line = reading.unreadable[0]
-        doubts.append(f"{len(reading.unreadable)} unreadable lines were left out, the first at {file}:{line}")
-    lost = sum(entry.reported == "lost" for entry in entries)
-    if lost:
-        doubts.append(f"{lost} responses were begun and never finished: what they cost is not in these sums")
-    missing = sum(entry.reported == "missing" for entry in entries)
-    if missing:
-        doubts.append(f"{missing} events came without usage: what they cost is not in these sums")
-    unpriced = sum(any(cost is None for cost in entry.costs.values()) for entry in entries)
-    if unpriced:
-        doubts.append(f"{unpriced} usages have a part without a price: what it cost is not in these sums")
-    assumed = sum(entry.provider == Provider.AZURE and entry.scope is None and bool(entry.costs) for entry in entries)
-    if assumed:
-        doubts.append(f"{assumed} Azure usages are priced as global because REALTIME_SPEND_DEPLOYMENTS names no scope")
-    return doubts
-
-
-def _end(until: datetime | None) -> datetime | None:
-    """Return the instant before which to stop: a day given as the last one is included."""
-    from datetime import timedelta
-
-    if until is not None and until.timetz().replace(tzinfo=None) == datetime.min.time():
-        return until + timedelta(days=1)
-    return until
+    if not shown or not sys.stderr.isatty():
+        yield lambda _step: None
+        return
+    with Progress(console=_console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda step: progress.advance(task, step)
 
 
 def _configuration() -> Configuration:

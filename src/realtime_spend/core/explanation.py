@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from realtime_spend.core.rates import RateBook
+    from realtime_spend.core.rates import Contest, RateBook
     from realtime_spend.core.session import Learned
 
 _TEXT_OUTPUT = Part(Modality.TEXT, Component.OUTPUT)
@@ -221,13 +221,14 @@ def _remarks(entry: _Entry) -> Iterator[Remark]:
         for reason in entry.priced.reasons:
             yield Remark(kind=reason, message=_WHY_UNPRICED[reason].format(what=_what(usage), model=model))
     for contest in entry.priced.contests:
-        others = " or ".join(money.plain(other) for other in contest.others)
-        used = money.plain(contest.used)
-        yield Remark(
-            kind="contested_rate",
-            message=f"the rate of {model} for {contest.part} is contested: {used} is used, {others} is possible "
-            f"({contest.why})",
-        )
+        yield Remark(kind="contested_rate", message=contested(str(model), contest))
+
+
+def contested(model: str, contest: Contest) -> str:
+    """Say in one sentence that sources disagree on a rate, and which of them is used."""
+    others = " or ".join(money.plain(other) for other in contest.others)
+    used = money.plain(contest.used)
+    return f"the rate of {model} for {contest.part} is contested: {used} is used, {others} is possible ({contest.why})"
 
 
 def _what(usage: Usage) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from realtime_spend.core import money
 from realtime_spend.core.line_items import Sku
 from realtime_spend.core.rates import BEGINNING, Prices, RateBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from decimal import Decimal
 
     from realtime_spend.core.line_items import Part, Provider, Rate
     from realtime_spend.core.rates import RateCard, RateRow
@@ -80,6 +81,13 @@ def differences(ours: RateBook, theirs: RateCard, at: datetime) -> Iterator[Diff
                 yield Difference(
                     sku=sku, part=part, ours=one.unit_price if one else None, theirs=two.unit_price if two else None
                 )
+
+
+def _is_same(one: Rate | None, two: Rate | None) -> bool:
+    """Whether two rates come to the same: 0.006 a minute is 0.36 an hour."""
+    if one is None or two is None:
+        return one is two
+    return money.multiply(one.unit_price, Decimal(two.per)) == money.multiply(two.unit_price, Decimal(one.per))
 
 
 def _skus(card: RateCard) -> Iterator[Sku]:

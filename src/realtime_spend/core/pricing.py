@@ -63,7 +63,7 @@ def price(amounts: Amounts, prices: Prices | Reason) -> Priced:
         return Priced(items=items, cost=None, reasons=(prices,))
     tokens = amounts.tokens
     if tokens is None or tokens.is_split or not _boundable(tokens, prices.rates):
-        return _total(_items(amounts.quantities(), prices.rates), prices)
+        return _total(_items(amounts.quantities(), prices.rates), prices, nothing=not amounts.is_missing)
     dearest = _items(_split(tokens, prices.rates, max), prices.rates)
     cheapest = _items(_split(tokens, prices.rates, min), prices.rates)
     priced = _total(dearest, prices)
@@ -85,8 +85,9 @@ def _sum(items: Iterable[LineItem]) -> Decimal | None:
     return money.add(*costs) if costs else None
 
 
-def _total(items: tuple[LineItem, ...], prices: Prices, low: Decimal | None = None) -> Priced:
-    cost = _sum(items)
+def _total(items: tuple[LineItem, ...], prices: Prices, low: Decimal | None = None, *, nothing: bool = False) -> Priced:
+    """Add the lines up. `nothing`: no lines mean that nothing was used, which costs nothing, and is not unknown."""
+    cost = money.ZERO if nothing and not items else _sum(items)
     return Priced(
         items=items,
         cost=cost,

@@ -39,7 +39,8 @@ def read_log(text: str) -> Log:
 def _read_lines(text: str) -> Log:
     values: list[object] = []
     unreadable: list[int] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): JSON text may hold the other characters that Unicode calls an end of line.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

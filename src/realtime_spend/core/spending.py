@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from realtime_spend.core import money
 from realtime_spend.core.usage import Reported
@@ -81,10 +81,12 @@ class Spending:
         return self.low != self.cost
 
 
+# What a group's members have in common, and the currency of its sums.
 Group = tuple[tuple[str | None, ...], str]
+Entry = TypeVar("Entry", bound=Spent)
 
 
-def spending(entries: Iterable[Spent], group: Callable[[Spent], tuple[str | None, ...]]) -> dict[Group, Spending]:
+def spending(entries: Iterable[Entry], group: Callable[[Entry], tuple[str | None, ...]]) -> dict[Group, Spending]:
     """Add `entries` up by what `group` says of them and by currency; usages without a price go with USD."""
     found: dict[Group, Spending] = {}
     for entry in entries:

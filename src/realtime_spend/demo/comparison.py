@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core import money
 from realtime_spend.core.line_items import Component, Modality, Part
-from realtime_spend.core.spending import Spending
+from realtime_spend.core.spending import spending
 from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
@@ -68,15 +68,13 @@ def compare(truth: Iterable[Mapping[str, Any]], entries: Iterable[Entry], receiv
 
 
 def _counted(entries: Iterable[Entry]) -> dict[tuple[_Model, Part], tuple[Decimal, Decimal]]:
-    groups: dict[_Model, Spending] = {}
-    for entry in entries:
-        groups.setdefault((entry.provider, str(entry.model), entry.version), Spending()).add(entry)
+    groups = spending(entries, lambda entry: (entry.provider, str(entry.model), entry.version))
     found: dict[tuple[_Model, Part], tuple[Decimal, Decimal]] = {}
-    for (provider, model, version), spent in groups.items():
+    for ((provider, model, version), _), spent in groups.items():
         for text, quantity in spent.quantities.items():
             modality, component = text.split(".")
             part = Part(Modality(modality), Component(component))
-            found[(provider, model, version), part] = (quantity, spent.costs.get(text, money.ZERO))
+            found[(str(provider), str(model), version), part] = (quantity, spent.costs.get(text, money.ZERO))
     return found
 
 

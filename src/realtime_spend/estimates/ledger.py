@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core import money
-from realtime_spend.core.usage import RANK, Reported
+from realtime_spend.core.usage import RANK, Kind, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -74,20 +74,30 @@ def read_ledger(folder: Path, advance: Callable[[int], None] = lambda _bytes: No
     kept: dict[_Key, Entry] = {}
     for path in files:
         for number, line in _lines(path, advance):
-            entry = parse_entry(line)
-            if entry is None:
-                reading.unreadable.append((path.name, number))
-            elif entry.id is None:
-                reading.entries.append(entry)
-            else:
-                key = (entry.provider, entry.server, entry.kind, entry.id)
-                known = kept.get(key)
-                reading.repeated += known is not None
-                if known is None or RANK[entry.reported] > RANK[known.reported]:
-                    kept[key] = entry
+            _take(parse_entry(line), (path.name, number), reading, kept)
     reading.entries += kept.values()
     reading.entries.sort(key=lambda entry: entry.at)
     return reading
+
+
+def _take(entry: Entry | None, place: tuple[str, int], reading: Reading, kept: dict[_Key, Entry]) -> None:
+    if entry is None:
+        reading.unreadable.append(place)
+    elif entry.id is None:
+        reading.entries.append(entry)
+    else:
+        key = (entry.provider, entry.server, entry.kind, entry.id)
+        known = kept.get(key)
+        reading.repeated += known is not None
+        if known is None or _is_better(entry, known):
+            kept[key] = entry
+
+
+def _is_better(entry: Entry, known: Entry) -> bool:
+    if RANK[entry.reported] != RANK[known.reported]:
+        return RANK[entry.reported] > RANK[known.reported]
+    # Live sessions report running totals, of which the greatest stands for all.
+    return entry.kind == Kind.LIVE and money.add(*entry.quantities.values()) > money.add(*known.quantities.values())
 
 
 def ledger_size(folder: Path) -> int:
@@ -124,23 +134,29 @@ def _entry(record: Mapping[str, Any]) -> Entry:
         kind=str(record["kind"]),
         provider=str(record["provider"]),
         server=str(record["server"]),
-        account=record.get("account"),
-        session=record.get("session"),
-        id=record["id"],
-        status=record.get("status"),
+        account=_name(record.get("account")),
+        session=_name(record.get("session")),
+        id=_name(record["id"]),
+        status=_name(record.get("status")),
         reported=Reported(record["usage"]),
-        model=record.get("model"),
-        version=record.get("version"),
-        scope=record.get("scope"),
+        model=_name(record.get("model")),
+        version=_name(record.get("version")),
+        scope=_name(record.get("scope")),
         quantities={part: money.exact(str(quantity)) for part, quantity in record["quantities"].items()},
         costs={part: _amount(cost) for part, cost in record["costs"].items()},
         cost=_amount(record.get("cost")),
         low=_amount(record.get("low")),
         high=_amount(record.get("high")),
-        currency=record.get("currency"),
+        currency=_name(record.get("currency")),
         raw=record.get("raw"),
-        attributes=record.get("attributes") or {},
+        attributes=dict((record.get("attributes") or {}).items()),
     )
+
+
+def _name(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("a name must be text")
+    return value
 
 
 def _amount(text: str | None) -> Decimal | None:

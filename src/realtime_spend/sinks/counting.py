@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 # What a service may say; anything else is counted as `other`, because a label must not grow with what others send.
 _STATUSES = frozenset({"completed", "cancelled", "failed", "incomplete", "in_progress"})
 _USD = "USD"
+_TOKENS_OF = {
+    Component.INPUT: names.INPUT_TOKENS,
+    Component.CACHED_INPUT: names.CACHE_READ_TOKENS,
+    Component.OUTPUT: names.OUTPUT_TOKENS,
+}
+# The ends that usages come to in the ordinary course: these series are there, with 0, before the first of them.
+_EXPECTED: dict[Kind, list[tuple[str | None, Reported]]] = {
+    Kind.RESPONSE: [
+        ("completed", Reported.REPORTED),
+        ("cancelled", Reported.REPORTED),
+        ("incomplete", Reported.REPORTED),
+        ("completed", Reported.MISSING),
+        ("cancelled", Reported.MISSING),
+        ("failed", Reported.MISSING),
+        (None, Reported.LOST),
+    ],
+    Kind.TRANSCRIPTION: [
+        ("completed", Reported.REPORTED),
+        ("completed", Reported.MISSING),
+        (None, Reported.MISSING),
+    ],
+}
 
 
 def count_usage(series: Series, usage: Usage, priced: Priced, *, scope_assumed: bool) -> None:
@@ -40,23 +62,33 @@ def count_usage(series: Series, usage: Usage, priced: Priced, *, scope_assumed: 
 
 def let_appear(series: Series, kind: Kind, prices: Prices | Reason) -> None:
     """Add 0 to every total that usages of this model will add to, so that a first increment is seen as one."""
-    series.add(names.USAGES, _usage_attributes(kind, "completed", Reported.REPORTED), 0)
+    for status, reported in _EXPECTED[kind]:
+        series.add(names.USAGES, _usage_attributes(kind, status, reported), 0)
+    series.add(names.DUPLICATES, (), 0)
+    reason = prices if isinstance(prices, Reason) else Reason.NO_RATE
+    series.add(names.UNPRICED, ((names.REASON, str(reason)),), 0)
     if isinstance(prices, Reason):
         for metric in (names.INPUT_TOKENS, names.OUTPUT_TOKENS):
             for modality in (Modality.TEXT, Modality.AUDIO):
                 series.add(metric, _of(modality), 0)
         return
+    if kind is Kind.RESPONSE:
+        series.add(names.REASONING_TOKENS, _of(Modality.TEXT), 0)
     for part in prices.rates:
-        if prices.currency == _USD:
-            series.add(names.COST, _cost_attributes(part.modality, part.component), money.ZERO)
         if part.component is Component.DURATION:
             series.add(names.BILLABLE_DURATION, (), money.ZERO)
-        elif part.component is Component.CACHED_INPUT:
-            series.add(names.CACHE_READ_TOKENS, _of(part.modality), 0)
-            series.add(names.CACHE_SAVINGS, _of(part.modality), money.ZERO)
         else:
-            metric = names.INPUT_TOKENS if part.component is Component.INPUT else names.OUTPUT_TOKENS
-            series.add(metric, _of(part.modality), 0)
+            series.add(_TOKENS_OF[part.component], _of(part.modality), 0)
+    if prices.currency == _USD:
+        _let_money_appear(series, prices)
+
+
+def _let_money_appear(series: Series, prices: Prices) -> None:
+    series.add(names.COST_UNCERTAINTY, (), money.ZERO)
+    for part in prices.rates:
+        series.add(names.COST, _cost_attributes(part.modality, part.component), money.ZERO)
+        if part.component is Component.CACHED_INPUT:
+            series.add(names.CACHE_SAVINGS, _of(part.modality), money.ZERO)
 
 
 def _count_amounts(series: Series, amounts: Amounts) -> None:

@@ -39,8 +39,9 @@ class Flusher:
                 return
             self._wanted = True
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="realtime-spend-flush", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="realtime-spend-flush", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def stop(self) -> None:
         """At the end of the process: begin no flush any more. One that has begun is left to itself."""

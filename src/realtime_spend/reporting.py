@@ -1,0 +1,109 @@
+"""Joins ledger, cards and sums: what was spent, by whatever one wants to know it by, and what is not in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from realtime_spend.core.explanation import contested
+from realtime_spend.core.line_items import Provider, Scope, Sku
+from realtime_spend.core.rates import Prices
+from realtime_spend.core.spending import spending
+from realtime_spend.core.usage import Reported
+from realtime_spend.estimates.ledger import read_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from realtime_spend.core.rates import RateBook
+    from realtime_spend.core.spending import Group, Spending
+    from realtime_spend.estimates.ledger import Entry, Reading
+
+_FIELDS = ("model", "session", "account", "provider", "kind", "status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Sums by group and by currency, and sentences about what is not in them."""
+
+    by: tuple[str, ...]
+    groups: Mapping[Group, Spending]
+    totals: Mapping[str, Spending]
+    problems: Sequence[str]
+
+
+def add_up(
+    folder: Path,
+    by: tuple[str, ...],
+    *,
+    book: RateBook,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    advance: Callable[[int], None] = lambda _bytes: None,
+) -> Report:
+    """Add up the ledger in `folder` from `since` to `until`; an `until` at midnight is a day, and that day is included.
+
+    `by` names `day`, a field of the ledger, or one of the attributes that sessions were given.
+
+    Raises:
+        ValueError: there is no ledger to read; the sentence says what to do.
+    """
+    reading = read_ledger(folder, advance)
+    if reading.unreadable and not reading.entries:
+        raise ValueError(
+            f"no line in {folder} is a ledger record; name the folder that REALTIME_SPEND_LEDGER was set to"
+        )
+    end = until + timedelta(days=1) if until is not None and until.timetz().replace(tzinfo=None) == time.min else until
+    entries = [
+        entry for entry in reading.entries if (since is None or entry.at >= since) and (end is None or entry.at < end)
+    ]
+    groups = spending(entries, lambda entry: tuple(_grouped(entry, key) for key in by))
+    return Report(
+        by=by,
+        groups=dict(sorted(groups.items(), key=lambda item: [value or "" for value in item[0][0]])),
+        totals={currency: spent for (_, currency), spent in spending(entries, lambda _entry: ()).items()},
+        problems=list(_doubts(reading, entries, book)),
+    )
+
+
+def _grouped(entry: Entry, key: str) -> str | None:
+    if key == "day":
+        return str(entry.at.astimezone(UTC).date())
+    value = getattr(entry, key) if key in _FIELDS else entry.attributes.get(key)
+    return None if value is None else str(value)
+
+
+def _doubts(reading: Reading, entries: Sequence[Entry], book: RateBook) -> Iterator[str]:
+    if reading.unreadable:
+        file, line = reading.unreadable[0]
+        yield f"{len(reading.unreadable)} unreadable lines were left out, the first at {file}:{line}"
+    if lost := sum(entry.reported is Reported.LOST for entry in entries):
+        yield f"{lost} responses were begun and never finished: what they cost is not in these sums"
+    if missing := sum(entry.reported is Reported.MISSING for entry in entries):
+        yield f"{missing} events came without usage: what they cost is not in these sums"
+    if unpriced := sum(any(cost is None for cost in entry.costs.values()) for entry in entries):
+        yield f"{unpriced} usages have a part without a price: what it cost is not in these sums"
+    if assumed := sum(_is_assumed(entry) for entry in entries):
+        yield f"{assumed} Azure usages are priced as global because REALTIME_SPEND_DEPLOYMENTS names no scope for them"
+    yield from sorted(set(_contested(entries, book)))
+
+
+def _is_assumed(entry: Entry) -> bool:
+    return entry.provider == Provider.AZURE and entry.scope is None and entry.cost is not None
+
+
+def _contested(entries: Sequence[Entry], book: RateBook) -> Iterator[str]:
+    """Say which contested rates these entries were, as far as today's cards tell, priced with."""
+    seen: set[tuple[str | None, ...]] = set()
+    for entry in entries:
+        key = (entry.provider, entry.model, entry.version, entry.scope, *sorted(entry.costs))
+        if entry.cost is None or entry.model is None or key in seen:
+            continue
+        seen.add(key)
+        scope = Scope(entry.scope) if entry.scope in tuple(Scope) else None
+        sku = Sku(provider=Provider(entry.provider), model=entry.model, version=entry.version, scope=scope)
+        prices = book.prices(sku, entry.at)
+        if isinstance(prices, Prices):
+            yield from (contested(entry.model, contest) for contest in prices.contests if contest.part in entry.costs)
