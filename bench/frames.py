@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -83,16 +82,19 @@ def per_call(work: Callable[[], object], times: int = FRAMES) -> float:
     return (time.perf_counter_ns() - begun) / times / 1000
 
 
-def interleaved(bare: Callable[[], object], ours: Callable[[], object], times: int = FRAMES) -> tuple[float, float]:
-    """Return the medians of both, measured by turns."""
-    rounds = [(per_call(bare, times), per_call(ours, times)) for _ in range(ROUNDS)]
+def interleaved(
+    bare: Callable[[], object], ours: Callable[[], object], between: Callable[[], object] = lambda: None
+) -> tuple[float, float]:
+    """Return the medians of both, measured by turns. `between` rounds happens what another thread does in a host."""
+    rounds = []
+    for _ in range(ROUNDS):
+        rounds.append((per_call(bare), per_call(ours)))
+        between()
     return statistics.median(pair[0] for pair in rounds), statistics.median(pair[1] for pair in rounds)
 
 
 def frames(table: Table) -> None:
     """Measure what the hook adds to `events_received` for audio deltas of several sizes."""
-    watched = protocol()
-    RealtimeInstrumentor().uninstrument()
     bare = protocol()
     RealtimeInstrumentor().instrument(meter_provider=MeterProvider([InMemoryMetricReader()]))
     watched = protocol()
@@ -113,8 +115,8 @@ def usages(table: Table) -> None:
     """Measure a usage event through to totals and ledger, beside merely parsing its JSON."""
     with tempfile.TemporaryDirectory() as folder:
         RealtimeInstrumentor().uninstrument()
-        provider = MeterProvider([InMemoryMetricReader()])
-        RealtimeInstrumentor().instrument(meter_provider=provider, ledger=folder)
+        reader = InMemoryMetricReader()
+        RealtimeInstrumentor().instrument(meter_provider=MeterProvider([reader]), ledger=folder)
         endpoint = recognise("api.openai.com", 443, "/v1/realtime", "model=gpt-realtime")
         assert endpoint is not None  # noqa: S101 - it is the protocol's own URL
         watcher = Watcher(RUNNING[0], endpoint, {})
@@ -122,7 +124,7 @@ def usages(table: Table) -> None:
         watcher.frame(b'{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime"}}')
         events = iter([usage_event(number) for number in range(ROUNDS * FRAMES)])
         parse = usage_event(0)
-        without, with_us = interleaved(lambda: json.loads(parse), lambda: watcher.frame(next(events)))
+        without, with_us = interleaved(lambda: json.loads(parse), lambda: watcher.frame(next(events)), reader.collect)
         table.add_row(
             "usage event to ledger (bare: parsing it)", f"{without:.2f}", f"{with_us:.2f}", f"+{with_us - without:.2f}"
         )
@@ -132,7 +134,8 @@ def imports(table: Table) -> None:
     """Measure what importing us takes, on top of the OpenTelemetry API that a host has anyway."""
 
     def run(module: str) -> float:
-        code = f"import opentelemetry.instrumentation.instrumentor, time; a = time.perf_counter(); import {module}; print(time.perf_counter() - a)"
+        begin = "import opentelemetry.instrumentation.instrumentor, time; begun = time.perf_counter(); "
+        code = f"{begin}import {module}; print(time.perf_counter() - begun)"
         output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
         return float(output.stdout) * 1e6
 
@@ -154,5 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    Path(__file__).resolve()
     main()

@@ -123,7 +123,8 @@ def _paths(value: object) -> tuple[Path, ...]:
 
 
 def _folder(value: object) -> Path:
-    return Path(str(value)).expanduser()
+    # A program may change its working directory long before midnight asks for the next file.
+    return Path(str(value)).expanduser().absolute()
 
 
 def _role(value: object) -> Role:

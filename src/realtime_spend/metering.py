@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from realtime_spend.core.connection import Connection
 from realtime_spend.core.line_items import Provider
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, Reason
-from realtime_spend.core.session import Connection, FirstOutput, Metered, ModelNamed, Repeated, Sessions, Unread
+from realtime_spend.core.session import FirstOutput, Metered, ModelNamed, Repeated, Sessions, Unread
 from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.counting import count_usage, let_appear

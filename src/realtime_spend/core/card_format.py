@@ -65,7 +65,10 @@ def parse_card(document: Mapping[str, Any]) -> RateCard:
         raise ValueError("the card must give its `date`, for example 2026-11-19, without quotes")
     names: dict[str, Listed] = {}
     for entry in _tables(document, "model"):
-        names.update(_names(entry))
+        for said, listed in _names(entry):
+            if said in names:
+                raise ValueError(f"the name {said!r} is listed twice")
+            names[said] = listed
     return RateCard(
         name=f"{_text(document, 'name', 'the card')}@{day.isoformat()}",
         provider=provider,
@@ -94,11 +97,13 @@ def _row(entry: Mapping[str, Any]) -> RateRow:
     rates = dict(_rates(entry, where))
     if not rates:
         raise ValueError(f"{where} gives no price: add text, audio, image or duration")
-    scopes = frozenset(_choice(Scope, scope, f"scopes of {where}") for scope in entry.get("scopes", ["global"]))
-    regions = entry.get("regions")
+    scopes = frozenset(
+        _choice(Scope, scope, f"scopes of {where}") for scope in _texts(entry, "scopes", where) or ["global"]
+    )
+    regions = _texts(entry, "regions", where)
     if (Scope.REGIONAL in scopes) != (regions is not None):
         raise ValueError(f"{where}: regions belong to the scope regional, and it needs them")
-    versions = entry.get("versions")
+    versions = _texts(entry, "versions", where)
     return RateRow(
         model=model,
         versions=None if versions is None else frozenset(version or None for version in versions),
@@ -106,7 +111,7 @@ def _row(entry: Mapping[str, Any]) -> RateRow:
         regions=None if regions is None else frozenset(regions),
         starts=_instant(entry.get("from"), where),
         rates=MappingProxyType(rates),
-        contests=tuple(_contest(contest, rates, where) for contest in entry.get("contested", ())),
+        contests=tuple(_contest(contest, rates, where) for contest in _list(entry.get("contested", []), where)),
         source=str(entry.get("source", "")),
         checked=str(entry.get("checked", "")),
         note=str(entry.get("note", "")),
@@ -115,24 +120,28 @@ def _row(entry: Mapping[str, Any]) -> RateRow:
 
 def _rates(entry: Mapping[str, Any], where: str) -> Iterator[tuple[Part, Rate]]:
     for modality in (Modality.TEXT, Modality.AUDIO, Modality.IMAGE):
-        for component, price in entry.get(modality, {}).items():
+        for component, price in _table(entry.get(modality, {}), f"{modality} of {where}").items():
             part = Part(modality, _choice(Component, component, f"{modality} of {where}"))
             if part.component is Component.DURATION:
                 raise ValueError(f'{where}: a price by time is written duration = {{ price = "…", per = "minute" }}')
             yield part, Rate(unit_price=_price(price, f"{part} of {where}"), per=_TOKENS_PER_PRICE)
-    if (duration := entry.get("duration")) is not None:
-        per = _SECONDS.get(duration.get("per"))
+    if "duration" in entry:
+        duration = _table(entry["duration"], f"duration of {where}")
+        _known(duration, {"price", "per"}, f"duration of {where}")
+        per = _SECONDS.get(str(duration.get("per")))
         if per is None:
             raise ValueError(f"duration of {where} is per second, minute or hour")
         price = _price(duration.get("price"), f"duration of {where}")
         yield Part(Modality.AUDIO, Component.DURATION), Rate(unit_price=price, per=per)
 
 
-def _contest(entry: Mapping[str, Any], rates: Mapping[Part, Rate], where: str) -> Contest:
+def _contest(entry: object, rates: Mapping[Part, Rate], where: str) -> Contest:
+    entry = _table(entry, f"contested of {where}")
+    _known(entry, {"part", "others", "why"}, f"contested of {where}")
     part = next((part for part in rates if str(part) == entry.get("part")), None)
     if part is None:
         raise ValueError(f"{where} contests {entry.get('part')!r}, which it does not price")
-    others = tuple(_price(price, f"contested {part} of {where}") for price in entry.get("others", ()))
+    others = tuple(_price(price, f"contested {part} of {where}") for price in _texts(entry, "others", where) or ())
     return Contest(part=part, used=rates[part].unit_price, others=others, why=str(entry.get("why", "")))
 
 
@@ -143,7 +152,7 @@ def _discount(entry: Mapping[str, Any]) -> Discount:
         raise ValueError("off of a [[discount]] is a share: 0.12 for 12 %")
     scope = entry.get("scope")
     return Discount(
-        model=entry.get("model"),
+        model=_text(entry, "model", "a [[discount]]") if "model" in entry else None,
         scope=None if scope is None else _choice(Scope, scope, "scope of a [[discount]]"),
         starts=_instant(entry.get("from"), "a [[discount]]"),
         off=off,
@@ -166,7 +175,10 @@ def _instant(value: object, where: str) -> datetime:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"from of {where} needs an offset, for example 2026-07-01T00:00:00Z")
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"from of {where} is before all time") from None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     raise ValueError(f"from of {where} must be a day or an instant, without quotes")
@@ -177,6 +189,28 @@ def _tables(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ValueError(f"{key} must be written as [[{key}]] tables")
     return tables
+
+
+def _table(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a table, written in braces")
+    return value
+
+
+def _list(value: object, where: str) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError(f"contested of {where} must be a list, written in brackets")
+    return value
+
+
+def _texts(table: Mapping[str, Any], key: str, where: str) -> list[str] | None:
+    """Return a list of texts, None where there is none. A single text would be taken apart into its letters."""
+    value = table.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(isinstance(entry, str) for entry in value):
+        raise ValueError(f'{key} of {where} must be a list of texts, for example ["2025-08-28"]')
+    return value
 
 
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from realtime_spend.core.line_items import Provider, Scope, Word
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PROTOCOL_PATH = re.compile(r"/(?:realtime|voice-live|voice-agent)(?:/|$)")
-_AZURE_PATH = re.compile(r"^/(?:openai|voice-live|voice-agent)/")
+_AZURE_PATH = re.compile(r"^/(?:openai|voice-live|voice-agent)(?:/|$)")
 _VOICE_LIVE_PATH = re.compile(r"^/voice-(?:live|agent)(?:/|$)")
 # Public, US Government and China clouds (facts of the Azure documentation, 2026-11).
 _AZURE_DOMAINS = (
@@ -64,21 +64,22 @@ class ExtraEndpoint:
     provider: Provider | None
 
     def matches(self, host: str, path: str) -> bool:
-        """Whether a URL with this host and path is meant."""
-        return self.host in (None, host) and path.startswith(self.path)
+        """Whether a URL with this host and path is meant. A path means itself and what is below it."""
+        below = self.path if self.path.endswith("/") else f"{self.path}/"
+        return self.host in (None, host) and f"{path}/".startswith(below)
 
 
 def parse_extra_endpoint(text: str) -> ExtraEndpoint:
     """Parse `host`, `/path` or `host/path`, each with an optional `=provider`; ValueError in one sentence."""
-    where, _, provider = text.strip().partition("=")
-    host, slash, path = where.strip().removeprefix("wss://").removeprefix("ws://").partition("/")
-    if not host and not path:
+    where, _, provider = (piece.strip() for piece in text.partition("="))
+    url = urlsplit(where if "://" in where or where.startswith("/") else f"//{where}")
+    if not url.hostname and not url.path.strip("/"):
         raise ValueError(f"{text!r} names neither a host nor a path")
     if provider and provider not in tuple(Provider):
         raise ValueError(f"{provider!r} is not a provider; write {' or '.join(Provider)}")
     return ExtraEndpoint(
-        host=host.partition(":")[0].lower() or None,
-        path=slash + path,
+        host=url.hostname,
+        path=url.path,
         provider=Provider(provider) if provider else None,
     )
 

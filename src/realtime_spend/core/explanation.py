@@ -11,12 +11,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money, session_log
+from realtime_spend.core.connection import Connection
 from realtime_spend.core.endpoints import Endpoint
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Rate, Scope
 from realtime_spend.core.naming import Named, Naming
 from realtime_spend.core.pricing import Priced, price
 from realtime_spend.core.rates import ModelKind, Prices, Reason
-from realtime_spend.core.session import Connection, Metered, Repeated, Sessions
+from realtime_spend.core.session import Metered, Repeated, Sessions
 from realtime_spend.core.usage import Kind, Reported, Usage, numbers_of, read_amounts
 
 if TYPE_CHECKING:

@@ -29,9 +29,11 @@ DELTA_TYPES = (
 _HEAD = 256
 _ALTERNATIVES = "|".join(re.escape(name) for name in DELTA_TYPES)
 # From the first brace on, no second one: whatever comes before the match is at the top level.
-_LEADING = rf'\s*\{{(?:[^{{]{{0,{_HEAD}}},)?\s*(?P<type>"type"\s*:\s*"(?:{_ALTERNATIVES})")'
+_LEADING = rf'\s*\{{(?:[^{{]{{0,{_HEAD}}},)?\s*(?P<type>"type"\s*:\s*"(?P<name>{_ALTERNATIVES})")'
 _LEADING_TEXT = re.compile(_LEADING).match
 _LEADING_BYTES = re.compile(_LEADING.encode()).match
+_TRAILING_TEXT = re.compile(rf'"type"\s*:\s*"(?P<name>{_ALTERNATIVES})"\s*\}}\s*$').search
+_RESPONSE_ID = re.compile(r'"response_id"\s*:\s*"([^"\\]{1,200})"').search
 _TOKENS_TEXT = tuple(f'"type":{space}"{name}"' for space in ("", " ") for name in DELTA_TYPES)
 _TOKENS_BYTES = tuple(token.encode() for token in _TOKENS_TEXT)
 # As the last key: the brace that ends the frame closes the top level, so the pair before it is of the top level too.
@@ -73,11 +75,21 @@ class DeltaFilter:
         return True
 
 
-def names_audio(frame: str | bytes | bytearray) -> bool:
-    """Return whether a delta frame carries audio; asked once a response, for the time to its first audio."""
+def delta_type(frame: str | bytes | bytearray) -> str | None:
+    """Return the type of a frame that `DeltaFilter` took for a delta; asked a few times a response, for timings."""
+    if isinstance(frame, str):
+        text = frame if len(frame) <= 2 * _HEAD else frame[:_HEAD] + frame[-_HEAD:]
+    else:
+        text = bytes(frame[:_HEAD] + frame[-_HEAD:]).decode("latin-1")
+    found = _LEADING_TEXT(text) or _TRAILING_TEXT(text)
+    return found["name"] if found else None
+
+
+def response_of(frame: str | bytes | bytearray) -> str | None:
+    """Return the `response_id` near the beginning of a delta, None if it is not there."""
     head = frame[:_HEAD] if isinstance(frame, str) else bytes(frame[:_HEAD]).decode("latin-1")
-    tail = frame[-_HEAD:] if isinstance(frame, str) else bytes(frame[-_HEAD:]).decode("latin-1")
-    return "audio.delta" in head or "audio.delta" in tail
+    found = _RESPONSE_ID(head)
+    return found[1] if found else None
 
 
 class Reassembly:
@@ -94,12 +106,14 @@ class Reassembly:
         self._size = 0
         self.gave_up = False
 
-    def begin(self, data: bytes | bytearray) -> None:
-        """Take the first fragment of a message."""
+    def begin(self, data: bytes | bytearray) -> bool:
+        """Take the first fragment of a message; return whether it is a delta, which is not kept."""
         # A first fragment has no end yet, so its head alone decides.
-        self.gave_up = False
-        self._parts = None if _LEADING_BYTES(data) else [bytes(data)]
+        is_delta = _LEADING_BYTES(data) is not None
         self._size = len(data)
+        self.gave_up = self._size > MOST_FRAGMENTED_BYTES
+        self._parts = None if is_delta or self.gave_up else [bytes(data)]
+        return is_delta
 
     def proceed(self, data: bytes | bytearray, *, final: bool) -> bytes | None:
         """Take a further fragment; return the whole message when it is `final` and worth reading."""

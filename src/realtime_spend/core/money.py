@@ -10,17 +10,29 @@ CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999
 
 ZERO = Decimal(0)
 _PLACES = Decimal("1e-12")
+_MOST_DIGITS = 40
+_MOST_BEFORE_POINT = 20
 _quantize, _divide, _multiply = CONTEXT.quantize, CONTEXT.divide, CONTEXT.multiply
 
 
 def exact(text: str) -> Decimal:
-    """Return the finite decimal that `text` spells; ValueError for anything else."""
+    """Return the finite decimal that `text` spells, to its last digit.
+
+    Raises:
+        ValueError: it spells none, or one beyond all money (over 40 digits, 10**20 and more, finer than 10**-40).
+    """
     try:
-        amount = CONTEXT.create_decimal(text)
+        # The constructor takes every digit; a context would round, and the host's could do anything.
+        amount = Decimal(text)
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a decimal number") from None
     if not amount.is_finite():
         raise ValueError(f"{text!r} is not a finite number")
+    sign_digits_exponent = amount.as_tuple()
+    if len(sign_digits_exponent.digits) > _MOST_DIGITS or (amount and amount.adjusted() >= _MOST_BEFORE_POINT):
+        raise ValueError(f"{text!r} has more digits than any amount of money")
+    if int(sign_digits_exponent.exponent) < -_MOST_DIGITS or int(sign_digits_exponent.exponent) > _MOST_BEFORE_POINT:
+        raise ValueError(f"{text!r} has more digits than any amount of money")
     return amount
 
 

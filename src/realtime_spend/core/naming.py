@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from realtime_spend.core.endpoints import Service
@@ -56,7 +56,11 @@ class Naming:
         self._deployments = deployments or {}
 
     def resolve(self, endpoint: Endpoint, named: Named) -> Resolved:
-        """Return the sku of a usage. A deployment's name is never taken for a model's."""
+        """Return the sku of a usage.
+
+        A deployment's name in a URL is never taken for a model's. A transcription model's name on Azure is a
+        deployment's too, but the service says it in a session event, so one that a card lists is believed.
+        """
         deployment = self._deployment(named)
         scope = (deployment.scope if deployment else None) or endpoint.scope
         region = deployment.region if deployment else None
@@ -88,7 +92,11 @@ class Naming:
         if name is None:
             return Reason.MODEL_NOT_NAMED
         listed = self._book.listed(endpoint.provider, name)
-        return Reason.MODEL_NOT_LISTED if listed is None else _fitting(listed, named)
+        if listed is None:
+            return Reason.MODEL_NOT_LISTED
+        if deployment is not None and deployment.version is not None:
+            listed = replace(listed, version=deployment.version)
+        return _fitting(listed, named)
 
     def _said_version(self, endpoint: Endpoint, named: Named, model: str) -> str | None:
         listed = self._book.listed(endpoint.provider, named.said) if named.said else None

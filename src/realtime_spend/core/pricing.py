@@ -129,7 +129,7 @@ def _boundable(tokens: Tokens, rates: Mapping[Part, Rate]) -> bool:
     spare = [modality for modality, count in tokens.spare().items() if count]
     return (
         all(_prices_of(Component.INPUT, modality, rates) for modality in spare)
-        and (not tokens.unsplit[1] or all(_prices_of(Component.CACHED_INPUT, modality, rates) for modality in spare))
+        and (not tokens.unsplit[0] or all(_prices_of(Component.CACHED_INPUT, modality, rates) for modality in spare))
         and all(_prices_of(Component.OUTPUT, modality, rates) for modality in tokens.output)
     )
 
@@ -162,10 +162,11 @@ def _cache(tokens: Tokens, rates: Mapping[Part, Rate], extreme: Extreme) -> dict
     least, most = tokens.unsplit
     savings: list[tuple[Decimal, Modality, int]] = []
     for modality, count in tokens.spare().items():
-        if count and most:
+        cached = _prices_of(Component.CACHED_INPUT, modality, rates)
+        # A model without a price for cached tokens has no cache, so that none of these can be in it.
+        if count and most and cached:
             full = extreme(_prices_of(Component.INPUT, modality, rates).values())
-            cached = extreme(_prices_of(Component.CACHED_INPUT, modality, rates).values())
-            savings.append((money.subtract(full, cached), modality, count))
+            savings.append((money.subtract(full, extreme(cached.values())), modality, count))
     dearest = extreme is max
     savings.sort(key=lambda entry: entry[0], reverse=not dearest)
     chosen: dict[Modality, int] = {}

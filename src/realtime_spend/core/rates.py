@@ -8,7 +8,7 @@ successors do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -132,8 +132,8 @@ class RateBook:
     def prices(self, sku: Sku, at: datetime) -> Prices | Reason:
         """Return the rates that held for `sku` at the aware instant `at`, or the reason why there is none.
 
-        A scope that nobody configured is priced as global (the caller says so). A user's card overrides ours part by
-        part; a discount is taken off our rates, never off the user's own.
+        A scope that nobody configured is priced as global (the caller says so). An earlier card overrides the later
+        ones part by part, and its discount is taken off the rates of the later ones, never off its own.
         """
         if sku.scope is Scope.PROVISIONED:
             return Reason.NOT_PRICED_BY_TOKEN
@@ -159,26 +159,17 @@ def _row_of(rows: Sequence[RateRow], sku: Sku, at: datetime) -> RateRow | Reason
         candidates = [row for row in candidates if row.regions is None or sku.region in row.regions]
         if not candidates and sku.region is None:
             return Reason.REGION_NOT_KNOWN
-    candidates = [row for row in candidates if _speaks_of(row, sku.version)] or (
-        candidates if sku.version is None else []
-    )
-    if not candidates:
+    speaking = [row for row in candidates if row.versions is None or sku.version in row.versions]
+    if speaking:
+        return max(speaking, key=lambda row: (row.starts, row.versions is not None))
+    if sku.version is not None or not candidates:
         return Reason.NO_RATE
-    newest: dict[frozenset[str | None] | None, RateRow] = {}
-    for row in candidates:
-        rival = newest.get(row.versions)
-        if rival is None or rival.starts <= row.starts:
-            newest[row.versions] = row
-    exact = [row for row in newest.values() if row.versions is not None and sku.version in row.versions]
-    chosen = exact or list(newest.values())
+    newest = [
+        max((row for row in candidates if version in (row.versions or ())), key=lambda row: row.starts)
+        for version in {version for row in candidates for version in row.versions or ()}
+    ]
     # Versions with different rates never mix: an alias that could be any of several dear or cheap snapshots is unknown.
-    if any(row.rates != chosen[0].rates for row in chosen[1:]):
-        return Reason.VERSION_NOT_KNOWN
-    return chosen[-1]
-
-
-def _speaks_of(row: RateRow, version: str | None) -> bool:
-    return row.versions is None or version in row.versions
+    return newest[0] if all(row.rates == newest[0].rates for row in newest) else Reason.VERSION_NOT_KNOWN
 
 
 def _overlay(under: Prices | None, card: RateCard, row: RateRow) -> Prices:
@@ -206,11 +197,20 @@ def _discounted(prices: Prices, card: RateCard, sku: Sku, at: datetime, own: Rat
     ]
     if not matching:
         return prices
-    share = money.subtract(money.exact("1"), max(matching, key=lambda discount: discount.starts).off)
+    # One for this model wins over one for everything, and of equals the newer one.
+    best = max(matching, key=lambda discount: (discount.model is not None, discount.scope is not None, discount.starts))
+    share = money.subtract(money.exact("1"), best.off)
     stated = own.rates if own else {}
     rates = {
         part: rate if part in stated else Rate(unit_price=money.multiply(rate.unit_price, share), per=rate.per)
         for part, rate in prices.rates.items()
     }
     name = prices.card if card.name in prices.card.split("+") else f"{card.name}+{prices.card}"
-    return Prices(rates=MappingProxyType(rates), contests=prices.contests, currency=prices.currency, card=name)
+    contests = tuple(contest if contest.part in stated else _shared(contest, share) for contest in prices.contests)
+    return Prices(rates=MappingProxyType(rates), contests=contests, currency=prices.currency, card=name)
+
+
+def _shared(contest: Contest, share: Decimal) -> Contest:
+    """Take the same share of every figure in question."""
+    others = tuple(money.multiply(other, share) for other in contest.others)
+    return replace(contest, used=money.multiply(contest.used, share), others=others)

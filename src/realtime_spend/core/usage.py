@@ -244,7 +244,9 @@ def _cached(
         total = sum(known.values())
         if Modality.UNKNOWN in sent and not known and len(sent) == 1:
             return {}, (0, sent[Modality.UNKNOWN])
-    _check_total(total, max(total, sum(known.values())), "cached input", problems)
+    is_whole = all(_count(split_details.get(f"{modality}_tokens")) is not None for modality in sent)
+    _check_total(total, sum(known.values()) if is_whole else max(total, sum(known.values())), "cached input", problems)
+    _learn_modalities(sent, known)
     for modality, count in known.items():
         if count > sent.get(modality, 0):
             message = f"{count} cached {modality} tokens are more than the {sent.get(modality, 0)} of the input"
@@ -252,6 +254,17 @@ def _cached(
             known = {}
             break
     return _settle(sent, known, total, problems)
+
+
+def _learn_modalities(sent: dict[Modality, int], known: dict[Modality, int]) -> None:
+    """Cached tokens are input tokens: where the input came without its modalities, they tell some of them."""
+    for modality, count in known.items():
+        beyond = count - sent.get(modality, 0)
+        if 0 < beyond <= sent.get(Modality.UNKNOWN, 0):
+            sent[modality] = count
+            sent[Modality.UNKNOWN] -= beyond
+    if sent.get(Modality.UNKNOWN) == 0:
+        del sent[Modality.UNKNOWN]
 
 
 def _settle(

@@ -1,0 +1,251 @@
+"""One socket of a session: messages in, what was learned out. Sans-I/O: whoever holds the socket feeds it.
+
+There is no clock in here: the caller says when, in nanoseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from realtime_spend.core import events
+from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
+from realtime_spend.core.naming import Named
+from realtime_spend.core.session import Fault, FirstOutput, Metered, ModelNamed, Repeated, Session, Unread
+from realtime_spend.core.timing import Timing, seconds_between
+from realtime_spend.core.usage import Kind, Reported, Usage, numbers_of, read_amounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from realtime_spend.core.endpoints import Endpoint
+    from realtime_spend.core.session import Learned, Sessions
+
+_MOST_OPEN = 1_024
+_MOST_PARTS = 1_000_000
+_NOTHING: tuple[()] = ()
+
+
+class Connection:
+    """One socket of a session: messages in, what was learned out."""
+
+    def __init__(self, endpoint: Endpoint, sessions: Sessions) -> None:
+        self.endpoint = endpoint
+        self._sessions = sessions
+        self._session = Session(sockets=1)
+        self._filter = DeltaFilter()
+        self._fragments = Reassembly()
+        self._timing = Timing()
+        self._closed = False
+
+    @property
+    def session_id(self) -> str | None:
+        """The id of the session, once a session event gave it."""
+        return self._session.id
+
+    @property
+    def named(self) -> Named:
+        """The names of the session's own model."""
+        return Named(requested=self.endpoint.requested_model, said=self._session.model)
+
+    def receive(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
+        """Take one whole message that arrived `at` nanoseconds since the epoch. Any content is fine; none raises."""
+        if self._filter.is_delta(frame):
+            return self._first_output(frame, at) if self._timing.begun else _NOTHING
+        try:
+            event = json.loads(frame)
+        except (ValueError, RecursionError):
+            # Not ours to judge: the client above gets the same bytes and says what it thinks of them.
+            return _NOTHING
+        return self.receive_event(event, at)
+
+    def receive_fragment(self, data: bytes | bytearray, at: int, *, first: bool, final: bool) -> Sequence[Learned]:
+        """Take one frame of a message that comes in several."""
+        if first and final:
+            return self.receive(data, at)
+        whole = None
+        if not first:
+            whole = self._fragments.proceed(data, final=final)
+        elif self._fragments.begin(data) and self._timing.begun:
+            return self._first_output(data, at)
+        if self._fragments.gave_up:
+            return (Unread(fault=Fault.TOO_LARGE),)
+        return _NOTHING if whole is None else self.receive(whole, at)
+
+    def receive_event(self, event: object, at: int) -> Sequence[Learned]:
+        """Take one server event as parsed JSON."""
+        kind = event.get("type") if isinstance(event, dict) else None
+        if not isinstance(event, dict) or not isinstance(kind, str) or self._closed:
+            return _NOTHING
+        handler = _HANDLERS.get(kind)
+        return _NOTHING if handler is None else handler(self, event, at)
+
+    def begin_anew(self) -> None:
+        """In a forked child: what was begun before the fork is the parent's to account for."""
+        self._session.open, self._session.awaited = {}, {}
+
+    def close(self, at: int) -> Sequence[Learned]:
+        """Take the end of the socket. What was begun and will not be finished is lost, and said so."""
+        if self._closed:
+            return _NOTHING
+        self._closed = True
+        return self._part(at)
+
+    def _session_event(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
+        said = event.get("session")
+        learned: list[Learned] = []
+        session_id = events.name(events.child(said, "id"))
+        if session_id is not None and session_id != self._session.id:
+            learned += self._enter(session_id, at)
+        session = self._session
+        model = events.name(events.child(said, "model"))
+        if model is not None:
+            session.model = model
+            learned.append(ModelNamed(named=self.named))
+        speaks, transcription = events.transcription_model(said)
+        if speaks:
+            session.transcription = transcription
+            if transcription is not None:
+                learned.append(ModelNamed(named=_transcribing(transcription)))
+        return learned
+
+    def _enter(self, session_id: str, at: int) -> Sequence[Learned]:
+        """Move this socket to the session of this id; another one it was in before has ended for it."""
+        learned = self._part(at) if self._session.id is not None else _NOTHING
+        before, self._session = self._session, self._sessions.join(self.endpoint, session_id)
+        if before.id is None:
+            self._session.absorb(before)
+        else:
+            self._timing = Timing()
+        return learned
+
+    def _part(self, at: int) -> Sequence[Learned]:
+        """Leave the session; its last socket accounts for what it leaves unfinished."""
+        session = self._session
+        if not self._sessions.leave(self.endpoint, session):
+            return _NOTHING
+        learned: list[Learned] = []
+        for response_id, begun in session.open.items():
+            lost = Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST)
+            learned += self._count(lost, self.named, at, begun=begun)
+        for item_id, model in session.awaited.items():
+            missing = Usage(kind=Kind.TRANSCRIPTION, id=f"{item_id}#0", status=None, reported=Reported.MISSING)
+            learned += self._count(missing, _transcribing(model), at)
+        session.open, session.awaited = {}, {}
+        return learned
+
+    def _response_created(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
+        response_id = events.name(events.child(event, "response", "id"))
+        if response_id is None:
+            return _NOTHING
+        self._timing.begin(response_id, at)
+        # Another socket of the session may have told it already, and earlier.
+        return self._remember(self._session.open, response_id, self._session.open.get(response_id, at))
+
+    def _response_done(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
+        response = event.get("response")
+        response_id = events.name(events.child(response, "id"))
+        self._timing.begun.pop(response_id or "", None)
+        begun = self._session.open.pop(response_id or "", None)
+        said = events.response_usage(event)
+        amounts = read_amounts(said, text_output=False)
+        usage = Usage(
+            kind=Kind.RESPONSE,
+            id=response_id or events.name(event.get("event_id")),
+            status=events.name(events.child(response, "status")),
+            reported=Reported.MISSING if amounts.is_missing else Reported.REPORTED,
+            amounts=amounts,
+            raw=numbers_of(said),
+        )
+        return self._count(usage, self.named, at, begun=begun)
+
+    def _speech_stopped(self, _event: dict[str, Any], at: int) -> Sequence[Learned]:
+        self._timing.speech_stopped(at)
+        return _NOTHING
+
+    def _item_added(self, event: dict[str, Any], _at: int) -> Sequence[Learned]:
+        """Audio that a client adds as a whole item is never committed: its transcription model is that of now."""
+        item_id = events.name(events.child(event, "item", "id"))
+        if item_id is None or events.child(event, "item", "role") != "user" or item_id in self._session.added:
+            return _NOTHING
+        return self._remember(self._session.added, item_id, self._session.transcription)
+
+    def _transcription_failed(self, event: dict[str, Any], _at: int) -> Sequence[Learned]:
+        self._session.awaited.pop(events.name(event.get("item_id")) or "", None)
+        return _NOTHING
+
+    def _audio_committed(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
+        self._timing.committed(at)
+        item_id = events.name(event.get("item_id"))
+        session = self._session
+        # The first commit counts; another socket of the session may repeat it when the model has changed.
+        if item_id is None or item_id in session.committed:
+            return _NOTHING
+        learned = list(self._remember(session.committed, item_id, session.transcription))
+        if session.transcription is not None:
+            learned += self._remember(session.awaited, item_id, session.transcription)
+        return learned
+
+    def _transcription_completed(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
+        if event.get("status") == "in_progress":
+            # Some services repeat the event while they transcribe; the one that counts says "completed" or nothing.
+            return _NOTHING
+        session = self._session
+        item_id = events.name(event.get("item_id"))
+        session.awaited.pop(item_id or "", None)
+        index = event.get("content_index")
+        part = index if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < _MOST_PARTS else 0
+        model = session.committed.get(item_id or "") or session.added.get(item_id or "") or session.transcription
+        amounts = read_amounts(event.get("usage"), text_output=True)
+        usage = Usage(
+            kind=Kind.TRANSCRIPTION,
+            id=f"{item_id}#{part}" if item_id else events.name(event.get("event_id")),
+            status="completed",
+            reported=Reported.MISSING if amounts.is_missing else Reported.REPORTED,
+            amounts=amounts,
+            raw=numbers_of(event.get("usage")),
+        )
+        return self._count(usage, _transcribing(model), at)
+
+    def _count(self, usage: Usage, named: Named, at: int, begun: int | None = None) -> Sequence[Learned]:
+        if not self._sessions.accept(self.endpoint, usage):
+            # What is missing at the end of a socket was told by no event, so it is no repetition of one.
+            return _NOTHING if self._closed or usage.reported is Reported.LOST else (Repeated(kind=usage.kind),)
+        seconds = None if begun is None or usage.reported is Reported.LOST else seconds_between(begun, at)
+        return (Metered(usage=usage, named=named, session=self._session.id, at=at, seconds=seconds),)
+
+    def _first_output(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
+        kind = delta_type(frame) or ""
+        if not kind.startswith("response."):
+            # The transcript of what the user said runs beside the response and is no output of it.
+            return _NOTHING
+        to_chunk, to_audio = self._timing.output(response_of(frame), at, is_audio=kind.endswith("audio.delta"))
+        if to_chunk is None and to_audio is None:
+            return _NOTHING
+        return (FirstOutput(named=self.named, to_chunk=to_chunk, to_audio=to_audio),)
+
+    def _remember(self, kept: dict[str, Any], key: str, value: object) -> Sequence[Learned]:
+        kept[key] = value
+        if len(kept) <= _MOST_OPEN:
+            return _NOTHING
+        del kept[next(iter(kept))]
+        # Dropping an old item's model is harmless; dropping an open response would hide that it may be lost.
+        is_harmless = kept is self._session.added or kept is self._session.committed
+        return () if is_harmless else (Unread(fault=Fault.FORGOTTEN),)
+
+
+# What each event that matters does; all others change nothing.
+_HANDLERS: dict[str, Callable[[Connection, dict[str, Any], int], Sequence[Learned]]] = {
+    **dict.fromkeys(events.SESSION_EVENTS, Connection._session_event),  # noqa: SLF001 - a table of its own methods
+    events.RESPONSE_CREATED: Connection._response_created,  # noqa: SLF001 - as above
+    events.RESPONSE_DONE: Connection._response_done,  # noqa: SLF001 - as above
+    events.SPEECH_STOPPED: Connection._speech_stopped,  # noqa: SLF001 - as above
+    events.AUDIO_COMMITTED: Connection._audio_committed,  # noqa: SLF001 - as above
+    events.TRANSCRIPTION_COMPLETED: Connection._transcription_completed,  # noqa: SLF001 - as above
+    events.TRANSCRIPTION_FAILED: Connection._transcription_failed,  # noqa: SLF001 - as above
+    **dict.fromkeys(events.ITEM_ADDED_EVENTS, Connection._item_added),  # noqa: SLF001 - as above
+}
+
+
+def _transcribing(model: str | None) -> Named:
+    return Named(requested=model, said=model, transcription=True)
