@@ -28,6 +28,8 @@ class Containment:
         if error is None or self.reraise:
             raise  # noqa: PLE0704 - only ever called from an except clause
         self._count(f"internal.{doing}")
+        if doing in self._said:
+            return
         frames = traceback.extract_tb(error.__traceback__)
         where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown place"
         self.say_once(

@@ -54,12 +54,13 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
             Containment(lambda _kind: None).failed("starting")
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        for hook in _HOOKS.values():
-            hook.remove()
+        # First the books, while the sockets still hold who watches them.
         if RUNNING:
             metering = RUNNING.pop()
             metering.abandon()
             atexit.unregister(metering.finish)
+        for hook in _HOOKS.values():
+            hook.remove()
 
     def _start(self, provider: MeterProvider, arguments: dict[str, Any]) -> None:
         configuration = configure(os.environ, arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -98,12 +99,22 @@ class Watcher:
         """Take the end of the socket. What it left unfinished is accounted for."""
         try:
             if self._opened_at is not None:
-                at = time.time_ns()
-                self._metering.take(self, self._connection.close(at))
-                self._metering.end(self, at - self._opened_at)
-                self._opened_at = None
+                at, opened_at, self._opened_at = time.time_ns(), self._opened_at, None
+                try:
+                    self._metering.take(self, self._connection.close(at))
+                finally:
+                    self._metering.end(self, at - opened_at)
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
             self._metering.containment.failed("closing_a_session")
+
+    def abandon(self) -> None:
+        """Watch no further: the session goes on without us, so that its end is none of ours."""
+        self._opened_at = None
+
+    def dropped(self) -> None:
+        """Take that the socket's object is gone. The garbage collector calls this, perhaps while we hold our locks."""
+        if self._opened_at is not None:
+            self._metering.let_go.append(self)
 
     def begin_anew(self) -> None:
         """In a forked child: the totals start anew, and what was begun is the parent's to account for."""
@@ -150,10 +161,13 @@ class Metering:
         self._flusher, self._counts, self._account = flusher, counts, account
         self._live: WeakSet[Watcher] = WeakSet()
         self._live_lock = threading.Lock()
+        self.let_go: deque[Watcher] = deque()
+        metrics.before_collection = self._close_let_go
         _ALL.add(self)
 
     def begin(self, watcher: Watcher) -> None:
         """Count a session that was opened."""
+        self._close_let_go()
         with self._live_lock:
             self._live.add(watcher)
         if self._counts:
@@ -174,11 +188,23 @@ class Metering:
 
     def finish(self) -> None:
         """At the end of the process: whatever is still open will not be finished any more."""
+        # The flusher first: no thread may be started any more at this point, and the SDK flushes by itself.
+        self._flusher.stop()
+        self._close_let_go()
         with self._live_lock:
             live = list(self._live)
         for watcher in live:
             watcher.closed()
-        self._flusher.stop()
+
+    def _close_let_go(self) -> None:
+        """Close the books of sockets that were freed without an end."""
+        while self.let_go:
+            try:
+                watcher = self.let_go.popleft()
+            except IndexError:
+                # Another thread took the last one between the two lines above.
+                return
+            watcher.closed()
 
     def abandon(self) -> None:
         """Stop watching open sessions: they go on without us, so they are neither open nor lost in our books."""
@@ -188,6 +214,8 @@ class Metering:
         if self._counts:
             for watcher in live:
                 self._move(watcher, None)
+        for watcher in live:
+            watcher.abandon()
 
     def begin_anew(self) -> None:
         """In a forked child: count from zero, in a ledger file of its own. It may go on reading inherited sockets."""
@@ -195,6 +223,7 @@ class Metering:
         for watcher in list(self._live):
             watcher.begin_anew()
         self._live = WeakSet()
+        self.let_go.clear()
         self.sessions.begin_anew()
         self._metrics.begin_anew()
         self._flusher.begin_anew()

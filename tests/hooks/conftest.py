@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
 
 from realtime_spend import RealtimeInstrumentor
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # A metric's name, whose it is (provider, model, version), and its own attributes.
 Place = tuple[str, tuple[str | None, ...], tuple[str | None, ...]]
@@ -37,11 +39,17 @@ _WHOSE = ("gen_ai.provider.name", "realtime_spend.model", "realtime_spend.versio
 _DOUBTS = {"cached_not_split", "modality_not_said", "scope_assumed"}
 
 
+class Reader(Protocol):
+    """Where collected metrics can be had from: this process, or another one that sent them."""
+
+    def get_metrics_data(self) -> Any: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Meter:
     """One instrumentation: its reader, its ledger, and the comparison of both with a simulator's truth."""
 
-    reader: InMemoryMetricReader
+    reader: Reader
     folder: Path
 
     def points(self, name: str) -> list[NumberDataPoint | HistogramDataPoint]:
@@ -51,7 +59,7 @@ class Meter:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     if metric.name == name:
-                        found += metric.data.data_points  # type: ignore[arg-type]  # of these two kinds are all of ours
+                        found += metric.data.data_points
         return found
 
     def sum(self, name: str, **attributes: str) -> float:
@@ -221,3 +229,7 @@ def meter(meter_with: MeterWith) -> Iterator[Meter]:
         yield made
 
 
+@pytest.fixture
+def meter_of() -> Callable[[Reader, Path], Meter]:
+    """Compare what another process said, by its metrics and its ledger."""
+    return lambda reader, folder: Meter(reader=reader, folder=folder)

@@ -25,6 +25,9 @@ class Observer(Protocol):
     def closed(self) -> None:
         """The socket ended, in whatever way. May be called more than once."""
 
+    def dropped(self) -> None:
+        """The socket's object was freed, perhaps without an end. The garbage collector calls it, amid anything."""
+
 
 class Observe(Protocol):
     """Asked once for each connection that a client of the library opens."""

@@ -117,7 +117,7 @@ def _watch(protocol: Any, observer: Observer) -> None:
                     fragment(event.data, first=True, final=False)
             elif opcode is continuation:
                 fragment(event.data, first=False, final=event.fin)
-            elif opcode is None and getattr(event, "status_code", None) == _SWITCHING_PROTOCOLS:
+            elif opcode is None and _is_opening(event, reference()):
                 observer.opened()
         return events
 
@@ -125,5 +125,13 @@ def _watch(protocol: Any, observer: Observer) -> None:
         receive_eof_of(reference())
         observer.closed()
 
+    # asyncio never reports the end of a connection that a program lets go of without closing it.
+    weakref.finalize(protocol, observer.dropped).atexit = False
     protocol.events_received = events_received
     protocol.receive_eof = receive_eof
+
+
+def _is_opening(event: Any, protocol: Any) -> bool:
+    """Whether an event is the response that opens the connection; one that the client refuses opens nothing."""
+    is_switching = getattr(event, "status_code", None) == _SWITCHING_PROTOCOLS
+    return is_switching and getattr(protocol, "handshake_exc", None) is None

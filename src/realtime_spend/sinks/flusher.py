@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.metrics import MeterProvider
 
 _log = logging.getLogger(__name__)
@@ -16,6 +21,9 @@ _log = logging.getLogger(__name__)
 # would then hold the exporter: where no collector answers, the program would wait for two exports instead of one.
 _SETTLE_SECONDS = 0.5
 _TIMEOUT_MILLIS = 10_000
+_ANSWER_SECONDS = 1.0
+_GRPC_PORT, _HTTP_PORT = 4317, 4318
+_PORT_OF_SCHEME = {"http": 80, "https": 443}
 
 
 class Flusher:
@@ -57,10 +65,43 @@ class Flusher:
                     return
                 self._wanted = False
             flush = getattr(self._provider, "force_flush", None)
-            if flush is None:
+            if flush is None or not _is_answered(os.environ):
                 continue
             try:
                 with suppress_instrumentation():
                     flush(_TIMEOUT_MILLIS)
             except Exception:  # noqa: BLE001 - a foreign exporter may raise anything; the SDK exports again by itself
                 _log.debug("a flush of metrics failed; they are exported again in time", exc_info=True)
+
+
+def _is_answered(environment: Mapping[str, str]) -> bool:
+    """Whether anybody listens where OTLP is configured to go; True where the environment does not say.
+
+    An exporter without a collector tries again and again, for seconds, and the SDK's last export at the end of the
+    process waits behind it. What is not flushed now is exported in time.
+    """
+    address = _otlp_address(environment)
+    if address is None:
+        return True
+    try:
+        with suppress_instrumentation():
+            socket.create_connection(address, _ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _otlp_address(environment: Mapping[str, str]) -> tuple[str, int] | None:
+    """Return host and port of the OTLP endpoint as the OpenTelemetry variables give it, None where they do not."""
+    endpoint = environment.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    is_otlp = endpoint or "otlp" in environment.get("OTEL_METRICS_EXPORTER", "")
+    # Behind a proxy the collector need not be reachable from here at all.
+    if not is_otlp or any(name.lower() in ("http_proxy", "https_proxy") for name in environment):
+        return None
+    protocol = environment.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    default = _HTTP_PORT if (protocol or "grpc").startswith("http") else _GRPC_PORT
+    try:
+        url = urlsplit(endpoint if endpoint and "://" in endpoint else f"//{endpoint or 'localhost'}")
+        return (url.hostname, url.port or _PORT_OF_SCHEME.get(url.scheme, default)) if url.hostname else None
+    except ValueError:
+        return None

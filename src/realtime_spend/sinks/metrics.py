@@ -129,6 +129,7 @@ class Metrics:
         self.lock = threading.Lock()
         self._series: dict[Extra | tuple[tuple[str, str | int], ...], Series] = {}
         self._values: dict[str, set[str]] = {}
+        self.before_collection: Callable[[], None] = lambda: None
         self._measured: deque[tuple[str, float, Mapping[str, str | int]]] = deque()
         meter = provider.get_meter(SCOPE_NAME, __version__)
         for name, (unit, description) in COUNTERS.items():
@@ -183,6 +184,7 @@ class Metrics:
 
     def _observer(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            self.before_collection()
             self._record_waiting()
             with self.lock:
                 found = [
@@ -198,6 +200,7 @@ class Metrics:
         return observe
 
     def _observe_active(self, _options: CallbackOptions) -> Iterable[Observation]:
+        self.before_collection()
         with self.lock:
             return [
                 Observation(series.active, series.attributes)
