@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -10,6 +9,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
 from realtime_spend.containment import Containment
 from realtime_spend.instrumentor import RealtimeInstrumentor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
 @pytest.fixture(autouse=True)
@@ -60,9 +62,10 @@ class Seen:
         ]
 
     def value(self, name: str, match: Mapping[str, object] | None = None) -> Any:
-        """The value of the only point with these attributes; None if there is none."""
+        """The value of the only point with these attributes that is not merely there; None if there is none."""
         wanted = (match or {}).items()
         found = [value for attributes, value in self.points(name) if wanted <= attributes.items()]
+        found = [value for value in found if value] or found[:1]
         assert len(found) <= 1, f"{len(found)} points of {name} match {match}"
         return found[0] if found else None
 

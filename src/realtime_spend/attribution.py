@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -16,17 +16,20 @@ _LONGEST_VALUE = 200
 
 
 @contextmanager
-def attributed(**attributes: str) -> Iterator[None]:
-    """Sessions that are opened inside this block carry these attributes, in metrics and in the ledger.
+def attributed(**attributes: str | None) -> Iterator[None]:
+    """Sessions that are opened inside this block carry these attributes, in metrics and in the ledger; None is none.
 
     with attributed(tenant="acme"):
         async with client.realtime.connect(model="gpt-realtime") as connection: ...
     """
-    token = _given.set({**(_given.get() or {}), **attributes})
+    said = {key: value for key, value in attributes.items() if value is not None}
+    token = _given.set({**(_given.get() or {}), **said})
     try:
         yield
     finally:
-        _given.reset(token)
+        # A framework may leave the block in another context than it entered it in; the other one ends by itself.
+        with suppress(ValueError):
+            _given.reset(token)
 
 
 def attributes_now(baggage_keys: Sequence[str]) -> dict[str, str]:

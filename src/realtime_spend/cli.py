@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from realtime_spend.core.rates import RateBook
 
 _UNREADABLE = 2
+# Their values: click would take the names of an enum's members.
+_PROVIDERS = click.Choice([provider.value for provider in Provider])
+_SCOPES = click.Choice([scope.value for scope in Scope])
 
 
 class InputError(click.ClickException):
@@ -35,9 +38,12 @@ class InputError(click.ClickException):
 
 
 class Instant(click.ParamType[datetime]):
-    """A day or an instant in ISO 8601; UTC where it has no offset."""
+    """A day or an instant in ISO 8601; UTC where it has no offset. With `ends` a day means the end of it."""
 
     name = "instant"
+
+    def __init__(self, *, ends: bool = False) -> None:
+        self._ends = ends
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Return the aware instant."""
@@ -46,10 +52,13 @@ class Instant(click.ParamType[datetime]):
         try:
             at = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(
-                f"{value!r} is neither a day nor an instant; write 2026-11-22 or 2026-11-22T10:00:00Z", param, ctx
-            )
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
+            how = "write 2026-11-22 or 2026-11-22T10:00:00Z"
+            self.fail(f"{value!r} is neither a day nor an instant; {how}", param, ctx)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        if not self._ends or len(value) > len("2026-11-22"):
+            return at
+        # The last day there is has no day after it.
+        return min(at, datetime.max.replace(tzinfo=UTC) - timedelta(days=1)) + timedelta(days=1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,15 +73,15 @@ def main() -> None:
 @click.option("--transcription-model", help="The model of the input transcriptions in a log.")
 @click.option(
     "--provider",
-    type=click.Choice(list(Provider)),
-    default=Provider.OPENAI,
+    type=_PROVIDERS,
+    default=Provider.OPENAI.value,
     show_default=True,
     help="Who bills it.",
 )
 @click.option(
     "--scope",
-    type=click.Choice(list(Scope)),
-    default=Scope.GLOBAL,
+    type=_SCOPES,
+    default=Scope.GLOBAL.value,
     show_default=True,
     help="Where it may run: the deployment type on Azure, data residency on OpenAI.",
 )
@@ -132,7 +141,12 @@ def explain(
 @click.argument("ledger", required=False, type=click.Path(path_type=Path))
 @click.option("--by", multiple=True, help="day, model, session, account, provider, kind, status, or an attribute.")
 @click.option("--from", "since", type=Instant(), help="First day or instant, UTC.")
-@click.option("--to", "until", type=Instant(), help="Last day (included), or the instant before which to stop, UTC.")
+@click.option(
+    "--to",
+    "until",
+    type=Instant(ends=True),
+    help="Last day (included), or the instant before which to stop, UTC.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def report(
     *, ledger: Path | None, by: tuple[str, ...], since: datetime | None, until: datetime | None, as_json: bool
@@ -162,7 +176,7 @@ def report(
 
 
 @main.command()
-@click.option("--provider", type=click.Choice(list(Provider)), help="Only this provider.")
+@click.option("--provider", type=_PROVIDERS, help="Only this provider.")
 @click.option("--model", help="Only this model, by any of its listed names.")
 @click.option("--check", is_flag=True, help="Read all cards, yours too, and say how old and how contested they are.")
 @click.option("--compare", type=click.Path(path_type=Path), help="Say where this card differs from ours.")
@@ -350,7 +364,8 @@ def _console(*, stderr: bool = False) -> Any:
 
     # Into a pipe or a file there is no width: tables are as wide as they need to be, not cut at 80.
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
-    return Console(stderr=stderr, width=width, highlight=False)
+    # What we print comes from files and services: it is text, never markup.
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def _print_json(value: Any) -> None:

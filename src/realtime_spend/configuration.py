@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 PREFIX = "REALTIME_SPEND_"
+# Arguments that OpenTelemetry's own instrumentors take too.
+_OF_EVERY_INSTRUMENTOR = {"tracer_provider", "meter_provider", "logger_provider", "skip_dep_check"}
+_OF_EVERY_INSTRUMENTOR |= {"raise_exception_on_conflict"}
+# The socket libraries that there are hooks for.
+LIBRARIES = frozenset({"websockets"})
 _DEPLOYMENT_KEYS = {"model", "version", "scope", "region"}
 
 
@@ -65,8 +70,10 @@ def configure(environment: Mapping[str, str], arguments: Mapping[str, Any]) -> C
             continue
         try:
             values[name] = parse(value)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:
+            # RuntimeError: a `~user` that does not exist.
             problems.append(f"{variable} is set aside: {_sentence(error)}")
+    problems += [f"{name} is no argument of instrument()" for name in arguments if name not in _ACCEPTED]
     return Configuration(**values, problems=tuple(problems))
 
 
@@ -114,7 +121,7 @@ def _iterable(value: object) -> Iterable[object]:
     raise ValueError("it must be text with commas, or a list")
 
 
-def _sentence(error: ValueError | OSError) -> str:
+def _sentence(error: Exception) -> str:
     return f"{error.filename} cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
 
 
@@ -125,6 +132,13 @@ def _paths(value: object) -> tuple[Path, ...]:
 def _folder(value: object) -> Path:
     # A program may change its working directory long before midnight asks for the next file.
     return Path(str(value)).expanduser().absolute()
+
+
+def _libraries(value: object) -> frozenset[str]:
+    named = frozenset(_listed(value))
+    if strange := sorted(named - LIBRARIES):
+        raise ValueError(f"{strange[0]!r} is no library that is watched; there is {', '.join(sorted(LIBRARIES))}")
+    return named
 
 
 def _role(value: object) -> Role:
@@ -139,7 +153,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "deployments": parse_deployments,
     "account": str,
     "role": _role,
-    "disabled_libraries": lambda value: frozenset(_listed(value)),
+    "disabled_libraries": _libraries,
     "endpoints": lambda value: tuple(parse_extra_endpoint(entry) for entry in _listed(value)),
     "baggage_keys": lambda value: tuple(_listed(value)),
 }
+_ACCEPTED = {*_PARSERS, *_OF_EVERY_INSTRUMENTOR}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _log = logging.getLogger("realtime_spend")
+_MOST_NAMES = 200
 
 
 class Containment:
@@ -21,12 +23,18 @@ class Containment:
     def __init__(self, count: Callable[[str], None]) -> None:
         self._count = count
         self._said: set[str] = set()
+        self._names: set[str] = set()
 
     def failed(self, doing: str) -> None:
         """Account for the exception being handled. Neither its message nor any payload is logged, only where it was."""
         error = sys.exc_info()[1]
         if error is None or self.reraise:
             raise  # noqa: PLE0704 - only ever called from an except clause
+        # A log handler of the host's may raise; there is nobody left to tell.
+        with suppress(Exception):
+            self._account_for(doing, error)
+
+    def _account_for(self, doing: str, error: BaseException) -> None:
         self._count(f"internal.{doing}")
         if doing in self._said:
             return
@@ -40,9 +48,14 @@ class Containment:
             where,
         )
 
+    def say_of_name_once(self, name: str, sentence: str, *arguments: object) -> None:
+        """Log a warning about a name from the wire, of which there may be any number; a bounded number is told."""
+        if name in self._names or len(self._names) < _MOST_NAMES:
+            self._names.add(name)
+            self.say_once(f"name {name}", sentence, *arguments)
+
     def say_once(self, key: str, sentence: str, *arguments: object) -> None:
-        """Log a warning the first time for this key; a bounded number of keys, because names come from the wire."""
-        if key in self._said or len(self._said) >= 1_000:  # noqa: PLR2004 - any bound will do
-            return
-        self._said.add(key)
-        _log.warning(f"realtime-spend: {sentence}", *arguments)
+        """Log a warning the first time for this key."""
+        if key not in self._said:
+            self._said.add(key)
+            _log.warning(f"realtime-spend: {sentence}", *arguments)

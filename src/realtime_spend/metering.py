@@ -40,7 +40,7 @@ _HOW_TO_PRICE = {
     ),
     Provider.OPENAI: (
         "%r is not a model that our rate cards list: its tokens are counted, its cost is not. Give its rates in a card "
-        "of your own and set REALTIME_SPEND_RATE_CARDS to that file (%s)"
+        "of your own that lists %r, and set REALTIME_SPEND_RATE_CARDS to that file"
     ),
 }
 
@@ -208,6 +208,8 @@ class Metering:
 
     def abandon(self) -> None:
         """Stop watching open sessions: they go on without us, so they are neither open nor lost in our books."""
+        if self._ledger is not None:
+            self._ledger.close()
         with self._live_lock:
             live = list(self._live)
             self._live.clear()
@@ -254,17 +256,17 @@ class Metering:
         resolved = self._naming.resolve(endpoint, named)
         model = resolved.sku.model if resolved.sku else named.said or named.requested
         if resolved.reason is Reason.MODEL_NOT_LISTED and named.said is not None:
-            self.containment.say_once(
+            self.containment.say_of_name_once(
                 f"unlisted {endpoint.provider} {named.said}", _HOW_TO_PRICE[endpoint.provider], named.said, named.said
             )
         found: dict[str, str | int | None] = {
             **{key: self._metrics.bounded(key, value) for key, value in watcher.attributes.items()},
             names.OPERATION_NAME: "speech_to_text" if named.transcription else "realtime_inference",
             names.PROVIDER_NAME: str(endpoint.provider),
-            names.REQUEST_MODEL: named.requested,
-            names.RESPONSE_MODEL: named.said,
+            names.REQUEST_MODEL: self._bounded(names.REQUEST_MODEL, named.requested),
+            names.RESPONSE_MODEL: self._bounded(names.RESPONSE_MODEL, named.said),
             names.ACCOUNT: self._account_of(endpoint),
-            names.MODEL: model,
+            names.MODEL: self._bounded(names.MODEL, model),
             names.VERSION: resolved.sku.version if resolved.sku else None,
             names.SCOPE: None if resolved.scope is None else str(resolved.scope),
             names.SERVER_ADDRESS: endpoint.server,
@@ -283,6 +285,10 @@ class Metering:
                 before.active = (before.active or 0) - 1
             if series is not None:
                 series.active = (series.active or 0) + 1
+
+    def _bounded(self, attribute: str, name: str | None) -> str | None:
+        """Return a name as a metric may carry it: a gateway can make up any number of them."""
+        return None if name is None else self._metrics.bounded(attribute, name)
 
     def _account_of(self, endpoint: Endpoint) -> str | None:
         return endpoint.account or self._account
@@ -344,7 +350,7 @@ class Metering:
 
     def _observed(self, watcher: Watcher, item: FirstOutput | Repeated) -> None:
         if isinstance(item, Repeated):
-            series = watcher.series_of(watcher.named)[1]
+            series = watcher.series_of(item.named)[1]
             with self._metrics.lock:
                 series.add(names.DUPLICATES, (), 1)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from realtime_spend.core.explanation import contested
@@ -43,7 +43,7 @@ def add_up(
     until: datetime | None = None,
     advance: Callable[[int], None] = lambda _bytes: None,
 ) -> Report:
-    """Add up the ledger in `folder` from `since` to `until`; an `until` at midnight is a day, and that day is included.
+    """Add up the ledger in `folder` from the instant `since` to before the instant `until`.
 
     `by` names `day`, a field of the ledger, or one of the attributes that sessions were given.
 
@@ -55,17 +55,24 @@ def add_up(
         raise ValueError(
             f"no line in {folder} is a ledger record; name the folder that REALTIME_SPEND_LEDGER was set to"
         )
-    end = until + timedelta(days=1) if until is not None and until.timetz().replace(tzinfo=None) == time.min else until
     entries = [
-        entry for entry in reading.entries if (since is None or entry.at >= since) and (end is None or entry.at < end)
+        entry
+        for entry in reading.entries
+        if (since is None or entry.at >= since) and (until is None or entry.at < until)
     ]
     groups = spending(entries, lambda entry: tuple(_grouped(entry, key) for key in by))
     return Report(
         by=by,
         groups=dict(sorted(groups.items(), key=lambda item: [value or "" for value in item[0][0]])),
         totals={currency: spent for (_, currency), spent in spending(entries, lambda _entry: ()).items()},
-        problems=list(_doubts(reading, entries, book)),
+        problems=[*_unheard_of(by, entries), *_doubts(reading, entries, book)],
     )
+
+
+def _unheard_of(by: Sequence[str], entries: Sequence[Entry]) -> Iterator[str]:
+    for key in by:
+        if key not in ("day", *_FIELDS) and entries and not any(key in entry.attributes for entry in entries):
+            yield f"no usage has an attribute {key!r}; beside attributes there are day, {', '.join(_FIELDS)}"
 
 
 def _grouped(entry: Entry, key: str) -> str | None:
@@ -99,7 +106,7 @@ def _contested(entries: Sequence[Entry], book: RateBook) -> Iterator[str]:
     seen: set[tuple[str | None, ...]] = set()
     for entry in entries:
         key = (entry.provider, entry.model, entry.version, entry.scope, *sorted(entry.costs))
-        if entry.cost is None or entry.model is None or key in seen:
+        if entry.cost is None or entry.model is None or key in seen or entry.provider not in tuple(Provider):
             continue
         seen.add(key)
         scope = Scope(entry.scope) if entry.scope in tuple(Scope) else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Context, Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from realtime_spend.core.rates import RateBook
 from realtime_spend.rate_cards import load_book
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from realtime_spend.core.rates import RateBook
 
 _EXACT = Context(prec=60)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import tomllib
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -79,9 +79,9 @@ def test_a_row_is_read_with_everything_in_it() -> None:
         note = "seen once"
     """)
     (row,) = card.rows
-    assert row.versions == {"2025-08-28", None}
+    assert row.versions == frozenset({"2025-08-28", None})
     assert row.scopes == {Scope.REGIONAL, Scope.DATAZONE}
-    assert row.regions == {"swedencentral"}
+    assert row.regions == frozenset({"swedencentral"})
     assert row.starts == datetime(2025, 8, 28, tzinfo=UTC)
     assert dict(row.rates) == {
         Part(Modality.TEXT, Component.INPUT): Rate(unit_price=Decimal(4), per=1_000_000),
@@ -104,7 +104,7 @@ def test_a_row_is_read_with_everything_in_it() -> None:
 
 def test_what_a_row_leaves_out_means_any_version_global_and_for_ever() -> None:
     (row,) = parse_card(rate()).rows
-    assert (row.versions, row.scopes, row.regions, row.starts) == (None, {Scope.GLOBAL}, None, BEGINNING)
+    assert (row.versions, row.scopes, row.regions, row.starts) == (None, frozenset({Scope.GLOBAL}), None, BEGINNING)
     assert (row.contests, row.source, row.checked, row.note) == ((), "", "", "")
 
 
@@ -145,7 +145,7 @@ def test_a_discount_names_what_it_is_for_or_is_for_everything() -> None:
         "gpt-realtime",
         Scope.DATAZONE,
         datetime(2026, 7, 1, tzinfo=UTC),
-        1,
+        Decimal(1),
     )
 
 
@@ -163,7 +163,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "models that are no tables": (head(model="gpt-realtime"), r"model must be written as \[\[model\]\] tables"),
     "rates that are no tables": (head(rate=["4"]), r"rate must be written as \[\[rate\]\] tables"),
     "a model without its name": (head(model=[{"kind": "realtime"}]), r"a \[\[model\]\] must give its `model` as text"),
-    "a model with a misspelt key": (head(model=[{"model": "m", "type": "realtime"}]), r"\[\[model\]\] m has no key 'type'"),
+    "a model with a misspelt key": (
+        head(model=[{"model": "m", "type": "realtime"}]),
+        r"\[\[model\]\] m has no key 'type'",
+    ),
     "a model of an unknown kind": (head(model=[{"model": "m", "kind": "voice"}]), "kind of m is 'voice'"),
     "names in a list": (head(model=[{"model": "m", "kind": "chat", "names": ["m"]}]), "names of m must be a table"),
     "a version that is no text": (
@@ -183,7 +186,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a negative price": (rate(text={"input": "-4"}), r"text.input of \[\[rate\]\] m is negative"),
     "a duration without its unit": (rate(duration={"price": "1"}), "is per second, minute or hour"),
     "a duration per day": (rate(duration={"price": "1", "per": "day"}), "is per second, minute or hour"),
-    "a duration without its price": (rate(duration={"per": "hour"}), r"duration of \[\[rate\]\] m must be written as text"),
+    "a duration without its price": (
+        rate(duration={"per": "hour"}),
+        r"duration of \[\[rate\]\] m must be written as text",
+    ),
     "an unknown scope": (rate(scopes=["europe"]), r"scopes of \[\[rate\]\] m is 'europe'"),
     "regions without the scope": (rate(regions=["eastus"]), "regions belong to the scope regional"),
     "the scope without regions": (rate(scopes=["regional"]), "regions belong to the scope regional"),
@@ -196,8 +202,60 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a contest about nothing": (rate(contested=[{"part": "audio.input"}]), "contests 'audio.input', which it does not"),
     "a contest in binary": (
         rate(contested=[{"part": "text.input", "others": [2.5]}]),
-        r"contested text.input of \[\[rate\]\] m must be written as text",
+        r"others of \[\[rate\]\] m must be a list of texts",
     ),
+    "a contest by a price that is none": (
+        rate(contested=[{"part": "text.input", "others": ["two"]}]),
+        "'two' is not a decimal number",
+    ),
+    "a contest by a negative price": (
+        rate(contested=[{"part": "text.input", "others": ["-2"]}]),
+        r"contested text.input of \[\[rate\]\] m is negative",
+    ),
+    "a contest that is no table": (rate(contested=["x"]), r"contested of \[\[rate\]\] m must be a table"),
+    "contests that are no list": (
+        rate(contested={"part": "text.input"}),
+        r"contested of \[\[rate\]\] m must be a list, written in brackets",
+    ),
+    "a contest with a misspelt key": (
+        rate(contested=[{"part": "text.input", "other": ["2"]}]),
+        r"contested of \[\[rate\]\] m has no key 'other'; it knows others, part, why",
+    ),
+    "versions in one text": (rate(versions="2025"), r"versions of \[\[rate\]\] m must be a list of texts"),
+    "a version without quotes": (
+        rate(versions=[date(2025, 8, 28)]),
+        r"versions of \[\[rate\]\] m must be a list of texts, for example \[\"2025-08-28\"\]",
+    ),
+    "versions that are a number": (rate(versions=3), r"versions of \[\[rate\]\] m must be a list of texts"),
+    "no version at all": (rate(versions=[]), r"versions of \[\[rate\]\] m must be a list of texts"),
+    "no scope at all": (rate(scopes=[]), r"scopes of \[\[rate\]\] m must be a list of texts"),
+    "regions in one text": (
+        rate(scopes=["regional"], regions="swedencentral"),
+        r"regions of \[\[rate\]\] m must be a list of texts",
+    ),
+    "prices that are no table": (rate(text="4"), r"text of \[\[rate\]\] m must be a table, written in braces"),
+    "a duration that is no table": (
+        rate(duration="4"),
+        r"duration of \[\[rate\]\] m must be a table, written in braces",
+    ),
+    "a duration per list": (
+        rate(duration={"price": "1", "per": ["minute"]}),
+        r"duration of \[\[rate\]\] m is per second, minute or hour",
+    ),
+    "a duration with a misspelt key": (
+        rate(duration={"price": "1", "per": "minute", "pro": "minute"}),
+        r"duration of \[\[rate\]\] m has no key 'pro'; it knows per, price",
+    ),
+    "a price beyond all money": (rate(text={"input": "1e9999999"}), "'1e9999999' has more digits than any amount"),
+    "a name that is listed twice": (
+        head(model=[{"model": "m", "kind": "chat"}, {"model": "n", "kind": "chat", "names": {"m": ""}}]),
+        "the name 'm' is listed twice",
+    ),
+    "an instant before all time": (
+        rate(**{"from": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=10)))}),
+        r"from of \[\[rate\]\] m is before or after all time",
+    ),
+    "a discount for a number": (discount(model=3), r"a \[\[discount\]\] must give its `model` as text"),
     "a discount of more than everything": (discount(off="12"), r"off of a \[\[discount\]\] is a share: 0.12 for 12 %"),
     "a negative discount": (discount(off="-0.1"), r"off of a \[\[discount\]\] is negative"),
     "a discount in binary": (discount(off=0.12), r"off of a \[\[discount\]\] must be written as text"),

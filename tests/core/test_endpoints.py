@@ -21,6 +21,8 @@ from realtime_spend.core.line_items import Provider, Scope
         ("gateway.example.com", "/openai/realtime", Provider.AZURE, Service.REALTIME),
         ("acme.services.ai.azure.com", "/voice-live/realtime", Provider.AZURE, Service.VOICE_LIVE),
         ("gateway.example.com", "/voice-live/realtime", Provider.AZURE, Service.VOICE_LIVE),
+        ("gateway.example.com", "/voice-live", Provider.AZURE, Service.VOICE_LIVE),
+        ("gateway.example.com", "/voice-agent", Provider.AZURE, Service.VOICE_LIVE),
         ("acme.services.ai.azure.com", "/voice-agent/realtime", Provider.AZURE, Service.VOICE_LIVE),
         ("openai.azure.com.example.com", "/v1/realtime", Provider.OPENAI, Service.REALTIME),
     ],
@@ -93,6 +95,10 @@ def test_the_host_tells_openais_scope_and_nothing_tells_azures(host: str, scope:
         ),
         ("wss://voice.example.com/live", ExtraEndpoint(host="voice.example.com", path="/live", provider=None)),
         ("ws://localhost:9/x=openai", ExtraEndpoint(host="localhost", path="/x", provider=Provider.OPENAI)),
+        ("https://h/x", ExtraEndpoint(host="h", path="/x", provider=None)),
+        ("host = openai", ExtraEndpoint(host="host", path="", provider=Provider.OPENAI)),
+        ("[::1]/x", ExtraEndpoint(host="::1", path="/x", provider=None)),
+        ("[::1]:443", ExtraEndpoint(host="::1", path="", provider=None)),
     ],
 )
 def test_an_added_endpoint_is_a_host_a_path_or_both_with_or_without_its_provider(
@@ -101,14 +107,14 @@ def test_an_added_endpoint_is_a_host_a_path_or_both_with_or_without_its_provider
     assert parse_extra_endpoint(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "  ", "=openai", "wss://"])
+@pytest.mark.parametrize("text", ["", "  ", "=openai", "wss://", "/", ":443", ":443=openai", "wss://:443/"])
 def test_an_added_endpoint_without_host_and_path_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="names neither a host nor a path"):
         parse_extra_endpoint(text)
 
 
 def test_an_added_endpoint_of_an_unknown_provider_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'google' is not a provider; write openai or azure.ai.openai"):
+    with pytest.raises(ValueError, match=r"'google' is not a provider; write openai or azure\.ai\.openai"):
         parse_extra_endpoint("voice.example.com=google")
 
 
@@ -118,6 +124,31 @@ def test_an_added_endpoint_is_recognised_and_keeps_its_provider() -> None:
     assert found is not None
     assert (found.provider, found.scope, found.requested_model) == (Provider.AZURE, None, "m")
     assert recognise("voice.example.com", 80, "/dead", "", extra) is None
+
+
+@pytest.mark.parametrize(
+    ("added", "path", "is_meant"),
+    [
+        ("/live", "/live", True),
+        ("/live", "/live/now", True),
+        ("/live", "/livewire", False),
+        ("/live", "/a/live", False),
+        ("/live/", "/live", True),
+        ("/live/", "/live/now", True),
+        ("/live/", "/livewire", False),
+        ("voice.example.com", "/anything", True),
+        ("voice.example.com", "", True),
+        ("voice.example.com/", "", True),
+    ],
+)
+def test_an_added_path_means_itself_and_what_is_below_it(added: str, path: str, is_meant: bool) -> None:  # noqa: FBT001 - a table
+    assert (recognise("voice.example.com", 80, path, "", [parse_extra_endpoint(added)]) is not None) is is_meant
+
+
+def test_an_added_host_may_be_an_address() -> None:
+    extra = [parse_extra_endpoint("[::1]/x")]
+    assert recognise("::1", 80, "/x", "", extra) is not None
+    assert recognise("::2", 80, "/x", "", extra) is None
 
 
 def test_an_added_endpoint_without_a_provider_is_told_by_its_host_and_path() -> None:

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from realtime_spend.core.frames import DELTA_TYPES, MOST_FRAGMENTED_BYTES, DeltaFilter, Reassembly, names_audio
+from realtime_spend.core.frames import (
+    DELTA_TYPES,
+    MOST_FRAGMENTED_BYTES,
+    DeltaFilter,
+    Reassembly,
+    delta_type,
+    response_of,
+)
 
 Frame = str | bytes | bytearray
 Form = Callable[[str], Frame]
@@ -184,7 +192,9 @@ def test_a_transcript_that_quotes_a_delta_is_read(
 
 
 @every_form
-@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '"type"', "\ufeff{}", '{"type":["response.audio.delta"]}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", "[]", "null", '"type"', "\ufeff{}", '{"type":["response.audio.delta"]}']
+)
 def test_what_is_no_event_is_not_skipped(text: str, form: Form) -> None:
     known = DeltaFilter()
     assert not known.is_delta(form(text))
@@ -196,11 +206,52 @@ def test_what_is_no_event_is_not_skipped(text: str, form: Form) -> None:
 
 
 @every_form
+@both_separators
+@pytest.mark.parametrize("size", [0, 300, 4_000])
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("kind", DELTA_TYPES)
-def test_a_delta_of_audio_is_told_from_one_of_words(kind: str, order: list[str], form: Form) -> None:
-    frame = form(write(delta(kind, order)))
-    assert names_audio(frame) is (kind in ("response.output_audio.delta", "response.audio.delta", "session.output_audio.delta"))
+def test_a_delta_is_told_by_its_type_wherever_that_stands(
+    kind: str, order: list[str], size: int, separators: tuple[str, str], form: Form
+) -> None:
+    assert delta_type(form(write(delta(kind, order, size), separators))) == kind
+
+
+@every_form
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("kind", METERED)
+def test_what_is_no_delta_has_no_type_of_one(kind: str, order: list[str], form: Form) -> None:
+    assert delta_type(form(write(delta(kind, order)))) is None
+
+
+@every_form
+def test_the_first_fragment_of_a_delta_tells_its_type(form: Form) -> None:
+    assert delta_type(form(write(delta(DELTA, ORDERS["event_id first"]))[:100])) == DELTA
+
+
+@every_form
+@both_separators
+def test_a_delta_names_its_response(separators: tuple[str, str], form: Form) -> None:
+    fields = {"type": DELTA, "event_id": "event_1", "response_id": "resp_1", "delta": "A" * 4_000}
+    assert response_of(form(write(fields, separators))) == "resp_1"
+
+
+@every_form
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"response_id": None},
+        {"response_id": ""},
+        {"response_id": "x" * 201},
+        {"item": '"response_id":"resp_1"'},
+        {"delta": "A" * 4_000, "response_id": "resp_1"},
+    ],
+    ids=["none", "null", "empty", "too long", "quoted in a text", "far behind"],
+)
+def test_a_delta_that_does_not_name_its_response_near_its_beginning_names_none(
+    fields: dict[str, Any], form: Form
+) -> None:
+    assert response_of(form(write({"type": DELTA, **fields}))) is None
 
 
 # --- fragments -----------------------------------------------------------------------------------------------------
@@ -212,8 +263,8 @@ DONE = write(done({}, DONE_ORDERS["type first"])).encode()
 def test_a_message_in_fragments_is_put_together(cuts: list[int]) -> None:
     pieces = Reassembly()
     bounds = [0, *cuts, len(DONE)]
-    parts = [DONE[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
-    pieces.begin(parts[0])
+    parts = [DONE[start:end] for start, end in itertools.pairwise(bounds)]
+    assert not pieces.begin(parts[0])
     middles = [pieces.proceed(part, final=False) for part in parts[1:-1]]
     assert middles == [None] * len(middles)
     assert pieces.proceed(bytearray(parts[-1]), final=True) == DONE
@@ -229,7 +280,7 @@ def test_a_message_that_ends_with_an_empty_fragment_is_put_together() -> None:
 def test_the_rest_of_a_delta_is_dropped_unread() -> None:
     pieces = Reassembly()
     frame = write(delta(DELTA, ORDERS["event_id first"])).encode()
-    pieces.begin(frame[:100])
+    assert pieces.begin(frame[:100])
     assert pieces.proceed(frame[100:200], final=False) is None
     assert pieces._parts is None
     assert pieces.proceed(frame[200:], final=True) is None
@@ -239,7 +290,7 @@ def test_the_rest_of_a_delta_is_dropped_unread() -> None:
 def test_a_message_whose_metadata_looks_like_a_delta_is_put_together() -> None:
     frame = write(done(BAIT, DONE_ORDERS["response first"])).encode()
     pieces = Reassembly()
-    pieces.begin(frame[:80])
+    assert not pieces.begin(frame[:80])
     assert pieces.proceed(frame[80:], final=True) == frame
 
 
@@ -247,15 +298,34 @@ def test_a_message_that_is_too_large_is_given_up_once_and_the_next_one_is_read()
     pieces = Reassembly()
     half = b"x" * (MOST_FRAGMENTED_BYTES // 2)
     pieces.begin(half)
-    assert pieces.proceed(half, final=False) is None
-    assert not pieces.gave_up
-    assert pieces.proceed(b"x", final=False) is None
-    assert pieces.gave_up
+    said = []
+    for part, final in ((half, False), (b"x", False), (b"x", False), (b"x", True)):
+        assert pieces.proceed(part, final=final) is None
+        said.append(pieces.gave_up)
+    assert said == [False, True, False, False]
     assert pieces._parts is None
-    assert pieces.proceed(b"x", final=True) is None
-    assert not pieces.gave_up
     pieces.begin(DONE[:9])
     assert pieces.proceed(DONE[9:], final=True) == DONE
+
+
+def test_a_first_fragment_that_is_too_large_is_given_up_once_and_the_next_message_is_read() -> None:
+    pieces = Reassembly()
+    assert not pieces.begin(b"x" * (MOST_FRAGMENTED_BYTES + 1))
+    said = [pieces.gave_up]
+    assert pieces._parts is None
+    assert pieces.proceed(b"x", final=True) is None
+    said.append(pieces.gave_up)
+    pieces.begin(DONE[:9])
+    said.append(pieces.gave_up)
+    assert said == [True, False, False]
+    assert pieces.proceed(DONE[9:], final=True) == DONE
+
+
+def test_a_message_that_is_as_large_as_can_be_is_put_together() -> None:
+    pieces = Reassembly()
+    pieces.begin(b"x" * (MOST_FRAGMENTED_BYTES - 1))
+    assert not pieces.gave_up
+    assert pieces.proceed(b"x", final=True) == b"x" * MOST_FRAGMENTED_BYTES
 
 
 def test_a_message_that_begins_before_the_other_has_ended_takes_its_place() -> None:

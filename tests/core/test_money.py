@@ -19,6 +19,39 @@ def test_text_that_spells_no_number_is_refused_with_the_text_in_the_sentence(tex
     assert repr(text) in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["9" * 20 + "." + "1" * 20, "0." + "1" * 40, "-" + "0." + "1" * 40, "9" * 20, "1e19", "1e-40", "0." + "0" * 40],
+)
+def test_an_amount_keeps_every_digit_of_the_40_that_it_may_have(text: str) -> None:
+    amount = money.exact(text)
+    assert amount == Decimal(text)
+    assert amount.as_tuple() == Decimal(text).as_tuple()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 20 + "." + "1" * 21,
+        "0." + "1" * 41,
+        "1" * 41,
+        "1" + "0" * 20,
+        "1e20",
+        "-1e20",
+        "1e50",
+        "0e50",
+        "1e9999999",
+        "1e-41",
+        "1e-9999999",
+        "0e-9999999",
+    ],
+)
+def test_an_amount_beyond_all_money_is_refused_with_the_text_in_the_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match="has more digits than any amount of money") as refused:
+        money.exact(text)
+    assert repr(text) in str(refused.value)
+
+
 @pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-inf"])
 def test_a_number_that_is_not_finite_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a finite number"):
@@ -30,7 +63,7 @@ def test_the_sum_of_nothing_is_zero() -> None:
 
 
 def test_sums_and_differences_keep_every_digit() -> None:
-    large, small = Decimal("123456789012345678901234567890"), Decimal("0.000000000001")
+    large, small = Decimal(123456789012345678901234567890), Decimal("0.000000000001")
     assert str(money.add(large, small, small)) == "123456789012345678901234567890.000000000002"
     assert money.subtract(money.add(large, small), large) == small
 
@@ -84,7 +117,7 @@ def test_amounts_are_written_plainly(amount: str, text: str) -> None:
 
 
 def test_a_host_that_changed_the_default_context_changes_no_amount() -> None:
-    quantity, unit_price = Decimal("123456789"), Decimal("0.0123456789")
+    quantity, unit_price = Decimal(123456789), Decimal("0.0123456789")
 
     def amounts() -> list[str]:
         cost = money.cost(quantity, unit_price, 1_000_000)

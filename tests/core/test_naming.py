@@ -82,9 +82,7 @@ def test_on_azure_the_model_is_what_the_session_says_and_its_scope_is_assumed(bo
 
 
 def test_the_users_deployment_map_has_the_first_word(book: RateBook) -> None:
-    deployment = Deployment(
-        model="gpt-realtime-mini", version="2025-12-15", scope=Scope.REGIONAL, region="northeurope"
-    )
+    deployment = Deployment(model="gpt-realtime-mini", version="2025-12-15", scope=Scope.REGIONAL, region="northeurope")
     resolved = Naming(book, {"prod-voice": deployment}).resolve(
         AZURE, Named(requested="prod-voice", said="gpt-realtime-2025-08-28")
     )
@@ -134,6 +132,16 @@ def test_a_deployment_that_says_its_scope_alone_leaves_the_model_to_the_session(
     assert resolved.scope is Scope.PROVISIONED
     nameless = naming.resolve(AZURE, Named(requested="prod", said=None))
     assert (nameless.reason, nameless.scope) == (Reason.MODEL_NOT_NAMED, Scope.PROVISIONED)
+
+
+@pytest.mark.parametrize("said", ["gpt-realtime-mini", "gpt-realtime-mini-2025-10-06"])
+def test_a_deployment_that_says_its_version_alone_is_believed(book: RateBook, said: str) -> None:
+    naming = Naming(book, {"prod": Deployment(version="2025-12-15")})
+    resolved = naming.resolve(AZURE, Named(requested="prod", said=said))
+    assert sku_of(resolved) == Sku(provider=Provider.AZURE, model="gpt-realtime-mini", version="2025-12-15")
+    assert resolved.scope_assumed
+    nameless = naming.resolve(AZURE, Named(requested="prod", said=None))
+    assert (nameless.sku, nameless.reason) == (None, Reason.MODEL_NOT_NAMED)
 
 
 def test_voice_live_is_on_a_price_list_of_its_own(book: RateBook) -> None:

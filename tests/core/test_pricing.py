@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, Rounded, localcontext
 from types import MappingProxyType
@@ -25,7 +25,7 @@ LARGE = {"text": ("4", "0.4", "16"), "audio": ("32", "0.4", "64"), "image": ("5"
 MINI = {"text": ("0.6", "0.06", "2.4"), "audio": ("10", "0.3", "20"), "image": ("0.8", "0.08", "0")}
 
 
-def rates(table: dict[str, tuple[str, ...]]) -> Prices:
+def rates(table: Mapping[str, tuple[str, ...]]) -> Prices:
     """Prices from a table of (input, cached input, output) by modality; an empty price is none at all."""
     found = {
         Part(Modality(modality), component): Rate(unit_price=Decimal(unit_price), per=1_000_000)
@@ -101,7 +101,7 @@ PAYLOADS: dict[str, tuple[Sku, Shape, list[tuple[str, int]], str]] = {
 
 
 @pytest.mark.parametrize(("sku", "shape", "parts", "printed"), PAYLOADS.values(), ids=PAYLOADS)
-def test_a_response_costs_what_its_parts_cost(
+def test_a_response_costs_what_its_parts_cost(  # noqa: PLR0917 - a table of payloads
     book: RateBook,
     usage_of: Usage,
     mtok: Money,
@@ -115,7 +115,7 @@ def test_a_response_costs_what_its_parts_cost(
     assert [item.cost for item in priced.items if item.cost] == [
         cost for cost in (mtok(*part) for part in _by_line(parts, priced)) if cost
     ]
-    assert (priced.low, priced.high, priced.uncertainty) == (None, None, 0)
+    assert (priced.low, priced.high, priced.uncertainty) == (None, None, Decimal(0))
     assert priced.reasons == ()
     assert priced.currency == "USD"
     assert priced.card is not None
@@ -145,6 +145,15 @@ def test_a_transcription_by_tokens_costs_audio_and_text_of_its_own_model(book: R
     priced = price(read_amounts(usage, text_output=True), held(book, Sku(provider=OPENAI, model="gpt-4o-transcribe")))
     assert priced.cost == mtok("2.5", 15) + mtok("6", 26) + mtok("10", 16) == Decimal("0.0003535")
     assert [str(contest.part) for contest in priced.contests] == ["audio.input"]
+
+
+def test_a_transcription_by_tokens_without_details_lies_between_text_and_audio(book: RateBook, mtok: Money) -> None:
+    usage = {"type": "tokens", "input_tokens": 26, "output_tokens": 9, "total_tokens": 26 + 9}
+    priced = price(read_amounts(usage, text_output=True), held(book, Sku(provider=OPENAI, model="gpt-4o-transcribe")))
+    assert (priced.cost, priced.high) == (mtok("6", 26) + mtok("10", 9), mtok("6", 26) + mtok("10", 9))
+    assert priced.low == mtok("2.5", 26) + mtok("10", 9)
+    assert priced.uncertainty == mtok("6", 26) - mtok("2.5", 26)
+    assert priced.reasons == ()
 
 
 def test_a_transcription_by_seconds_costs_its_share_of_a_minute(book: RateBook, minutes: Minutes) -> None:
@@ -250,6 +259,20 @@ def test_a_missing_usage_has_no_lines_and_no_cost() -> None:
     assert priced.reasons == ()
 
 
+def test_a_usage_of_zeros_costs_nothing_and_that_is_known(usage_of: Usage) -> None:
+    priced = price(response(usage_of((0, 0, 0), (0, 0, 0), (0, 0))), rates(LARGE))
+    assert priced.items == ()
+    assert (priced.cost, priced.low, priced.high) == (Decimal(0), None, None)
+    assert priced.reasons == ()
+    bare = price(response({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}), rates(LARGE))
+    assert bare.cost == 0
+
+
+def test_a_usage_of_zeros_without_prices_has_no_cost(usage_of: Usage) -> None:
+    priced = price(response(usage_of((0, 0, 0), (0, 0, 0), (0, 0))), Reason.MODEL_NOT_LISTED)
+    assert (priced.cost, priced.reasons) == (None, (Reason.MODEL_NOT_LISTED,))
+
+
 def test_only_the_contests_of_parts_that_were_used_are_told(usage_of: Usage) -> None:
     contests = tuple(
         Contest(part=Part(modality, Component.INPUT), used=Decimal(4), others=(Decimal(3),), why="two pages disagree")
@@ -304,7 +327,9 @@ def test_a_partly_split_cache_is_uncertain_by_its_rest_alone(mtok: Money) -> Non
 
 
 def test_without_any_details_the_bounds_are_the_dearest_and_the_cheapest_token(mtok: Money) -> None:
-    priced = price(response({"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}), rates(MINI | {"image": ()}))
+    priced = price(
+        response({"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}), rates(MINI | {"image": ()})
+    )
     assert priced.high == mtok("10", 100) + mtok("20", 10)
     assert priced.low == mtok("0.06", 100) + mtok("2.4", 10)
     assert lines(priced) == {"audio.input": mtok("10", 100), "audio.output": mtok("20", 10)}
@@ -349,7 +374,7 @@ def test_where_every_split_costs_the_same_there_is_no_interval(mtok: Money) -> N
     }
     priced = price(response(usage), flat)
     assert priced.cost == mtok("4", 30 - 12) + mtok("0.4", 12)
-    assert (priced.low, priced.high, priced.uncertainty) == (None, None, 0)
+    assert (priced.low, priced.high, priced.uncertainty) == (None, None, Decimal(0))
 
 
 def test_tokens_that_may_have_no_rate_are_unpriced_rather_than_bounded(mtok: Money) -> None:

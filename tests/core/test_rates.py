@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from realtime_spend.core.card_format import parse_card
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Scope, Sku
 from realtime_spend.core.rates import Listed, ModelKind, Prices, RateBook, RateCard, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TEXT_IN, TEXT_OUT = Part(Modality.TEXT, Component.INPUT), Part(Modality.TEXT, Component.OUTPUT)
 AUDIO_IN = Part(Modality.AUDIO, Component.INPUT)
@@ -86,6 +88,22 @@ def test_the_order_of_the_rows_does_not_matter_and_of_two_at_one_instant_the_lat
     first, second = text("5"), text("4", **{"from": change})
     assert text_price(RateBook([card(second, first)]), sku()) == 4
     assert text_price(RateBook([card(second, first, text("3", **{"from": change}))]), sku()) == 3
+
+
+def test_of_two_rows_that_name_a_version_the_later_holds() -> None:
+    change = datetime(2026, 7, 1, tzinfo=UTC)
+    one, both = text("5", versions=["a"]), text("4", versions=["a", "b"], **{"from": change})
+    for rows in ((one, both), (both, one)):
+        book = RateBook([card(*rows)])
+        assert text_price(book, sku("a"), change - timedelta(microseconds=1)) == 5
+        assert text_price(book, sku("a"), change) == text_price(book, sku("b"), change) == 4
+
+
+def test_a_later_row_for_any_version_replaces_an_earlier_one_for_this_version() -> None:
+    change = datetime(2026, 7, 1, tzinfo=UTC)
+    book = RateBook([card(text("100", versions=["old"]), text("5", **{"from": change}))])
+    assert text_price(book, sku("old"), change - timedelta(microseconds=1)) == 100
+    assert text_price(book, sku("old"), change) == 5
 
 
 def test_an_instant_is_compared_as_an_instant_in_whatever_zone_it_is_written() -> None:
@@ -263,6 +281,58 @@ def test_of_two_discounts_the_newer_holds_and_they_do_not_add_up() -> None:
     book = RateBook([own_card(discount=both), card(text("4"))])
     assert text_price(book, sku()) == 3
     assert text_price(book, sku(), datetime(2026, 6, 30, tzinfo=UTC)) == 2
+
+
+def test_a_discount_for_the_model_wins_over_a_newer_one_for_everything() -> None:
+    newer = {"from": datetime(2026, 7, 1, tzinfo=UTC)}
+    both = [discount("0.5", model="m"), discount("0.25", **newer), discount("0.75", scope="global", **newer)]
+    for order in (both, both[::-1]):
+        assert text_price(RateBook([own_card(discount=order), card(text("4"))]), sku()) == 4 * (1 - Decimal("0.5"))
+
+
+def test_a_discount_for_the_scope_wins_over_a_newer_one_for_everything() -> None:
+    both = [discount("0.5", scope="global"), discount("0.25", **{"from": datetime(2026, 7, 1, tzinfo=UTC)})]
+    for order in (both, both[::-1]):
+        assert text_price(RateBook([own_card(discount=order), card(text("4"))]), sku()) == 4 * (1 - Decimal("0.5"))
+
+
+def test_a_cards_discount_is_taken_off_later_cards_only() -> None:
+    first = own_card(text("3"))
+    second = card({"audio": {"input": "20"}}, name="agreed", discount=[discount("0.25")])
+    third = card({"text": {"input": "4", "output": "16"}, "audio": {"input": "32"}})
+    prices = held(RateBook([first, second, third]), sku())
+    assert {part: rate.unit_price for part, rate in prices.rates.items()} == {
+        TEXT_IN: 3,
+        TEXT_OUT: 16 * (1 - Decimal("0.25")),
+        AUDIO_IN: 20,
+    }
+    assert prices.card == "own@2026-11-22+agreed@2026-11-22+list@2026-11-22"
+
+
+def test_the_discounts_of_two_cards_are_taken_one_after_the_other() -> None:
+    second = card(name="agreed", discount=[discount("0.25")])
+    book = RateBook([own_card(discount=[discount("0.5")]), second, card(text("4"))])
+    assert text_price(book, sku()) == 4 * (1 - Decimal("0.25")) * (1 - Decimal("0.5"))
+
+
+def test_a_contested_rate_is_discounted_like_its_rate() -> None:
+    contested = [{"part": "audio.input", "others": ["2.5", "6"], "why": "two pages"}]
+    ours = card({"text": {"input": "4"}, "audio": {"input": "32"}, "contested": contested})
+    prices = held(RateBook([own_card(discount=[discount("0.12")]), ours]), sku())
+    share = 1 - Decimal("0.12")
+    (contest,) = prices.contests
+    assert contest.used == prices.rates[AUDIO_IN].unit_price == 32 * share
+    assert contest.others == (Decimal("2.5") * share, 6 * share)
+    assert (contest.part, contest.why) == (AUDIO_IN, "two pages")
+
+
+def test_a_contested_rate_that_a_card_states_itself_is_not_discounted_by_it() -> None:
+    contested = [{"part": "audio.input", "others": ["2.5"], "why": "two pages"}]
+    own = own_card({"audio": {"input": "20"}, "contested": contested}, discount=[discount("0.5")])
+    prices = held(RateBook([own, card({"text": {"input": "4"}, "audio": {"input": "32"}})]), sku())
+    (contest,) = prices.contests
+    assert contest.used == prices.rates[AUDIO_IN].unit_price == 20
+    assert contest.others == (Decimal("2.5"),)
 
 
 def test_a_discount_on_one_providers_card_leaves_the_other_provider_alone() -> None:

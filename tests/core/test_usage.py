@@ -144,8 +144,22 @@ def test_no_seconds_for_transcribed_speech_is_a_missing_usage_and_not_a_free_one
 
 @pytest.mark.parametrize(
     "seconds",
-    [-1, -0.5, float("nan"), float("inf"), float("-inf"), True, False, "9.3", None, [3], {"value": 3}, 10**9 + 1, 1e300]
-    + [10**40],
+    [
+        -1,
+        -0.5,
+        float("nan"),
+        float("inf"),
+        float("-inf"),
+        True,
+        False,
+        "9.3",
+        None,
+        [3],
+        {"value": 3},
+        10**9 + 1,
+        1e300,
+        10**40,
+    ],
 )
 def test_seconds_that_cannot_be_are_no_seconds(seconds: object) -> None:
     amounts = transcription({"type": "duration", "seconds": seconds})
@@ -379,6 +393,54 @@ def test_a_cached_total_of_unknown_modality_is_cached_of_unknown_modality() -> N
     amounts = response({"input_tokens": 30, "output_tokens": 0, "input_token_details": {"cached_tokens": 12}})
     assert written(amounts) == {"unknown.input": 30 - 12, "unknown.cached_input": 12}
     assert not tokens_of(amounts).is_split
+
+
+def test_a_cached_split_of_input_without_modalities_tells_some_of_them() -> None:
+    details = {"cached_tokens": 12, "cached_tokens_details": {"audio_tokens": 12}}
+    amounts = response({"input_tokens": 30, "output_tokens": 0, "input_token_details": details})
+    tokens = tokens_of(amounts)
+    assert (tokens.input, tokens.cached, tokens.unsplit) == ({AUDIO: 12, UNKNOWN: 30 - 12}, {AUDIO: 12}, (0, 0))
+    assert written(amounts) == {"audio.cached_input": 12, "unknown.input": 30 - 12}
+    assert kinds(amounts) == [ProblemKind.MODALITY_NOT_SAID]
+
+
+def test_a_cached_split_tells_the_modality_of_all_the_input_where_all_of_it_was_cached() -> None:
+    details = {"cached_tokens": 30, "cached_tokens_details": {"text_tokens": 18, "audio_tokens": 12}}
+    amounts = response({"input_tokens": 30, "output_tokens": 0, "input_token_details": details})
+    assert written(amounts) == {"text.cached_input": 18, "audio.cached_input": 12}
+    assert tokens_of(amounts).is_split
+
+
+def test_a_cached_split_tells_some_of_the_input_that_its_own_split_leaves_open() -> None:
+    details = {"text_tokens": 10, "cached_tokens": 16, "cached_tokens_details": {"text_tokens": 12, "audio_tokens": 4}}
+    amounts = response({"input_tokens": 30, "output_tokens": 0, "input_token_details": details})
+    assert tokens_of(amounts).input == {TEXT: 12, AUDIO: 4, UNKNOWN: 30 - 12 - 4}
+    assert tokens_of(amounts).cached == {TEXT: 12, AUDIO: 4}
+
+
+def test_a_cached_split_of_more_than_the_input_tells_no_modality() -> None:
+    details = {"cached_tokens": 31, "cached_tokens_details": {"audio_tokens": 31}}
+    amounts = response({"input_tokens": 30, "output_tokens": 0, "input_token_details": details})
+    assert tokens_of(amounts).input == {UNKNOWN: 30}
+    assert ProblemKind.CACHED_EXCEEDS_INPUT in kinds(amounts)
+
+
+@pytest.mark.parametrize("total", [4 + 5 - 1, 4 + 5 + 3])
+def test_a_whole_cached_split_that_contradicts_its_total_is_a_problem(usage_of: Usage, total: int) -> None:
+    usage = usage_of((10, 20, 0), (4, 5, 0), (0, 0))
+    usage["input_token_details"]["cached_tokens"] = total
+    amounts = response(usage)
+    assert kinds(amounts)[0] is ProblemKind.TOTAL_MISMATCH
+    assert str(total) in amounts.problems[0].message
+    assert str(4 + 5) in amounts.problems[0].message
+    assert tokens_of(amounts).cached == {TEXT: 4, AUDIO: 5}
+    assert sum(written(amounts).values()) == 10 + 20
+
+
+def test_a_partial_cached_split_of_less_than_its_total_contradicts_nothing(usage_of: Usage) -> None:
+    usage = usage_of((10, 20, 0), None, (0, 0))
+    usage["input_token_details"] |= {"cached_tokens": 9, "cached_tokens_details": {"text_tokens": 4}}
+    assert ProblemKind.TOTAL_MISMATCH not in kinds(response(usage))
 
 
 # --- the numbers as they came --------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import gc
 import json
 import os
 import weakref
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -84,9 +83,7 @@ def test_a_counter_of_money_or_seconds_is_a_monotonic_sum_of_floats(
 
 
 @pytest.mark.parametrize(("name", "unit"), _HISTOGRAMS.items())
-def test_a_histogram_has_its_unit_and_boundaries_of_its_own(
-    name: str, unit: str, metrics: Metrics, seen: Any
-) -> None:
+def test_a_histogram_has_its_unit_and_boundaries_of_its_own(name: str, unit: str, metrics: Metrics, seen: Any) -> None:
     metrics.record(name, 3, {"tenant": "acme"})
     metric = seen.metrics()[name]
     assert metric.unit == unit
@@ -170,7 +167,9 @@ def test_equal_attributes_share_a_series_in_whatever_order_they_are_given(metric
     assert metrics.series({"server.port": 444, "tenant": "acme"}) is not one
 
 
-def test_a_second_look_at_a_provider_finds_the_same_totals(provider: MeterProvider, metrics: Metrics, seen: Any) -> None:
+def test_a_second_look_at_a_provider_finds_the_same_totals(
+    provider: MeterProvider, metrics: Metrics, seen: Any
+) -> None:
     _add(metrics, "realtime_spend.usages", 2)
     again = metrics_of(provider)
     _add(again, "realtime_spend.usages", 3)
@@ -256,8 +255,8 @@ def test_a_child_can_collect_although_another_thread_held_the_lock_when_it_was_f
 
 
 @pytest.fixture
-def delta_reader() -> Iterator[InMemoryMetricReader]:
-    yield InMemoryMetricReader(preferred_temporality={ObservableCounter: AggregationTemporality.DELTA})
+def delta_reader() -> InMemoryMetricReader:
+    return InMemoryMetricReader(preferred_temporality={ObservableCounter: AggregationTemporality.DELTA})
 
 
 def test_a_reader_of_deltas_gets_what_was_added_between_two_collections(delta_reader: InMemoryMetricReader) -> None:

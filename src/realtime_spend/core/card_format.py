@@ -61,6 +61,8 @@ def parse_card(document: Mapping[str, Any]) -> RateCard:
         raise ValueError("the card must say `format = 1`")
     provider = _choice(Provider, document.get("provider"), "provider")
     day = document.get("date")
+    if isinstance(day, datetime):
+        day = day.date()
     if not isinstance(day, date):
         raise ValueError("the card must give its `date`, for example 2026-11-19, without quotes")
     names: dict[str, Listed] = {}
@@ -178,7 +180,7 @@ def _instant(value: object, where: str) -> datetime:
         try:
             return value.astimezone(UTC)
         except OverflowError:
-            raise ValueError(f"from of {where} is before all time") from None
+            raise ValueError(f"from of {where} is before or after all time") from None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     raise ValueError(f"from of {where} must be a day or an instant, without quotes")

@@ -51,7 +51,7 @@ class Connection:
     def receive(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
         """Take one whole message that arrived `at` nanoseconds since the epoch. Any content is fine; none raises."""
         if self._filter.is_delta(frame):
-            return self._first_output(frame, at) if self._timing.begun else _NOTHING
+            return self._first_output(frame, at) if self._timing.begun and not self._closed else _NOTHING
         try:
             event = json.loads(frame)
         except (ValueError, RecursionError):
@@ -61,6 +61,8 @@ class Connection:
 
     def receive_fragment(self, data: bytes | bytearray, at: int, *, first: bool, final: bool) -> Sequence[Learned]:
         """Take one frame of a message that comes in several."""
+        if self._closed:
+            return _NOTHING
         if first and final:
             return self.receive(data, at)
         whole = None
@@ -125,12 +127,21 @@ class Connection:
         if not self._sessions.leave(self.endpoint, session):
             return _NOTHING
         learned: list[Learned] = []
-        for response_id, begun in session.open.items():
-            lost = Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST)
-            learned += self._count(lost, self.named, at, begun=begun)
-        for item_id, model in session.awaited.items():
-            missing = Usage(kind=Kind.TRANSCRIPTION, id=f"{item_id}#0", status=None, reported=Reported.MISSING)
-            learned += self._count(missing, _transcribing(model), at)
+        unfinished = [
+            (Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST), self.named)
+            for response_id in session.open
+        ]
+        unfinished += [
+            (
+                Usage(kind=Kind.TRANSCRIPTION, id=f"{item_id}#0", status=None, reported=Reported.MISSING),
+                _transcribing(model),
+            )
+            for item_id, model in session.awaited.items()
+        ]
+        for usage, named in unfinished:
+            # What another socket has made good is neither lost nor, since no event told it here, a repetition.
+            if self._sessions.accept(self.endpoint, usage):
+                learned.append(Metered(usage=usage, named=named, session=session.id, at=at))
         session.open, session.awaited = {}, {}
         return learned
 
@@ -209,9 +220,8 @@ class Connection:
 
     def _count(self, usage: Usage, named: Named, at: int, begun: int | None = None) -> Sequence[Learned]:
         if not self._sessions.accept(self.endpoint, usage):
-            # What is missing at the end of a socket was told by no event, so it is no repetition of one.
-            return _NOTHING if self._closed or usage.reported is Reported.LOST else (Repeated(kind=usage.kind),)
-        seconds = None if begun is None or usage.reported is Reported.LOST else seconds_between(begun, at)
+            return (Repeated(kind=usage.kind, named=named),)
+        seconds = None if begun is None else seconds_between(begun, at)
         return (Metered(usage=usage, named=named, session=self._session.id, at=at, seconds=seconds),)
 
     def _first_output(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:

@@ -72,7 +72,10 @@ class ExtraEndpoint:
 def parse_extra_endpoint(text: str) -> ExtraEndpoint:
     """Parse `host`, `/path` or `host/path`, each with an optional `=provider`; ValueError in one sentence."""
     where, _, provider = (piece.strip() for piece in text.partition("="))
-    url = urlsplit(where if "://" in where or where.startswith("/") else f"//{where}")
+    try:
+        url = urlsplit(where if "://" in where or where.startswith("/") else f"//{where}")
+    except ValueError:
+        raise ValueError(f"{text!r} is no host or path") from None
     if not url.hostname and not url.path.strip("/"):
         raise ValueError(f"{text!r} names neither a host nor a path")
     if provider and provider not in tuple(Provider):

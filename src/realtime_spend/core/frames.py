@@ -78,10 +78,10 @@ class DeltaFilter:
 def delta_type(frame: str | bytes | bytearray) -> str | None:
     """Return the type of a frame that `DeltaFilter` took for a delta; asked a few times a response, for timings."""
     if isinstance(frame, str):
-        text = frame if len(frame) <= 2 * _HEAD else frame[:_HEAD] + frame[-_HEAD:]
+        head, tail = frame[: 2 * _HEAD], frame[-_HEAD:]
     else:
-        text = bytes(frame[:_HEAD] + frame[-_HEAD:]).decode("latin-1")
-    found = _LEADING_TEXT(text) or _TRAILING_TEXT(text)
+        head, tail = (bytes(end).decode("latin-1") for end in (frame[: 2 * _HEAD], frame[-_HEAD:]))
+    found = _LEADING_TEXT(head) or _TRAILING_TEXT(tail)
     return found["name"] if found else None
 
 
@@ -111,7 +111,7 @@ class Reassembly:
         # A first fragment has no end yet, so its head alone decides.
         is_delta = _LEADING_BYTES(data) is not None
         self._size = len(data)
-        self.gave_up = self._size > MOST_FRAGMENTED_BYTES
+        self.gave_up = self._size > MOST_FRAGMENTED_BYTES and not is_delta
         self._parts = None if is_delta or self.gave_up else [bytes(data)]
         return is_delta
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
 
 # The host program may have changed the default decimal context (its precision, its rounding, its traps), so no
@@ -10,6 +11,8 @@ CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999
 
 ZERO = Decimal(0)
 _PLACES = Decimal("1e-12")
+# Decimal() would also take blanks around and underscores within.
+_PLAIN = re.compile(r"\S+").fullmatch
 _MOST_DIGITS = 40
 _MOST_BEFORE_POINT = 20
 _quantize, _divide, _multiply = CONTEXT.quantize, CONTEXT.divide, CONTEXT.multiply
@@ -21,6 +24,8 @@ def exact(text: str) -> Decimal:
     Raises:
         ValueError: it spells none, or one beyond all money (over 40 digits, 10**20 and more, finer than 10**-40).
     """
+    if not _PLAIN(text) or "_" in text:
+        raise ValueError(f"{text!r} is not a decimal number")
     try:
         # The constructor takes every digit; a context would round, and the host's could do anything.
         amount = Decimal(text)

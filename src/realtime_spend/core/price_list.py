@@ -77,7 +77,7 @@ def differences(ours: RateBook, theirs: RateCard, at: datetime) -> Iterator[Diff
         other = right.rates if isinstance(right, Prices) else {}
         for part in sorted({*mine, *other}, key=str):
             one, two = mine.get(part), other.get(part)
-            if one != two:
+            if not _is_same(one, two):
                 yield Difference(
                     sku=sku, part=part, ours=one.unit_price if one else None, theirs=two.unit_price if two else None
                 )

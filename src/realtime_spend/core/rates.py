@@ -161,15 +161,18 @@ def _row_of(rows: Sequence[RateRow], sku: Sku, at: datetime) -> RateRow | Reason
             return Reason.REGION_NOT_KNOWN
     speaking = [row for row in candidates if row.versions is None or sku.version in row.versions]
     if speaking:
-        return max(speaking, key=lambda row: (row.starts, row.versions is not None))
+        return _newest(speaking)
     if sku.version is not None or not candidates:
         return Reason.NO_RATE
-    newest = [
-        max((row for row in candidates if version in (row.versions or ())), key=lambda row: row.starts)
-        for version in {version for row in candidates for version in row.versions or ()}
-    ]
+    versions = dict.fromkeys(version for row in candidates for version in sorted(row.versions or (), key=str))
+    newest = [_newest([row for row in candidates if version in (row.versions or ())]) for version in versions]
     # Versions with different rates never mix: an alias that could be any of several dear or cheap snapshots is unknown.
     return newest[0] if all(row.rates == newest[0].rates for row in newest) else Reason.VERSION_NOT_KNOWN
+
+
+def _newest(rows: Sequence[RateRow]) -> RateRow:
+    """Return the row that began last; of one instant the one that is about a version, then the one written later."""
+    return max(enumerate(rows), key=lambda entry: (entry[1].starts, entry[1].versions is not None, entry[0]))[1]
 
 
 def _overlay(under: Prices | None, card: RateCard, row: RateRow) -> Prices:
@@ -198,7 +201,10 @@ def _discounted(prices: Prices, card: RateCard, sku: Sku, at: datetime, own: Rat
     if not matching:
         return prices
     # One for this model wins over one for everything, and of equals the newer one.
-    best = max(matching, key=lambda discount: (discount.model is not None, discount.scope is not None, discount.starts))
+    best = max(
+        enumerate(matching),
+        key=lambda entry: (entry[1].model is not None, entry[1].scope is not None, entry[1].starts, entry[0]),
+    )[1]
     share = money.subtract(money.exact("1"), best.off)
     stated = own.rates if own else {}
     rates = {

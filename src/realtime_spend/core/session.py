@@ -58,6 +58,7 @@ class Repeated:
     """An event that was counted before, on this socket or on another of the session."""
 
     kind: Kind
+    named: Named
 
 
 class Fault(Word):
@@ -97,10 +98,12 @@ class Session:
 
     def absorb(self, other: Session) -> None:
         """Take over what a socket had learned before it was known which session it belongs to."""
-        self.open |= other.open
-        self.awaited |= other.awaited
-        self.added |= other.added
-        self.committed |= other.committed
+        # What the session knows goes before, and of two instants the earlier: the newcomer may only lag behind.
+        for response, begun in other.open.items():
+            self.open[response] = min(begun, self.open.get(response, begun))
+        self.awaited = {**other.awaited, **self.awaited}
+        self.added = {**other.added, **self.added}
+        self.committed = {**other.committed, **self.committed}
         self.model = self.model or other.model
         self.transcription = self.transcription or other.transcription
         other.open, other.awaited = {}, {}

@@ -68,11 +68,11 @@ def run_demo(console: Console, *, seed: int, ledger: Path | None) -> bool:
                 f"$ opentelemetry-instrument python {examples_folder().name}/{program.file}   # {program.shows}"
             )
             ended = run(program, folder, endpoint)
-            console.print(ended.stdout.rstrip(), style="dim", markup=False)
+            console.print(ended.stdout.rstrip(), style="dim")
             if ended.returncode:
                 raise DemoError(f"{program.file} ended with status {ended.returncode}: {ended.stderr.strip()[-2000:]}")
             if ended.stderr.strip():
-                console.print(ended.stderr.rstrip(), style="yellow", markup=False)
+                console.print(ended.stderr.rstrip(), style="yellow")
         openai.wait_idle()
         azure.wait_idle()
         truths = [openai.truth.as_json(), azure.truth.as_json()]
@@ -87,9 +87,9 @@ def run_demo(console: Console, *, seed: int, ledger: Path | None) -> bool:
         console.print(f"metrics went to the collector at {endpoint}: look at them there")
     who = "truth, ledger and OTLP" if received is not None else "truth and ledger"
     if agree:
-        console.print(f"[bold green]{who} agree[/] for all {len(lines)} components")
+        console.print(f"{who} agree for all {len(lines)} components", style="bold green")
     else:
-        console.print(f"[bold red]{who} do not agree[/]: the lines marked ✗ differ")
+        console.print(f"{who} do not agree: look at the lines marked DIFFERS and at the counts", style="bold red")
     return agree
 
 
@@ -114,7 +114,7 @@ def _print_lines(console: Console, lines: Sequence[Line], *, with_otlp: bool) ->
         ]
         name = line.model + (f" {line.version}" if line.version else "")
         where = " (Azure)" if line.provider == Provider.AZURE else ""
-        table.add_row(name + where, str(line.part), *quantities, *costs, "✓" if line.agrees else "✗")
+        table.add_row(name + where, str(line.part), *quantities, *costs, "ok" if line.agrees else "DIFFERS")
     sent, counted = (money.add(*(getattr(line, side)[1] for line in lines)) for side in ("sent", "ledger"))
     otlp_total = [f"{sum(line.otlp[1] for line in lines if line.otlp):.12f}".rstrip("0")] if with_otlp else []
     blanks = [""] * (3 if with_otlp else 2)

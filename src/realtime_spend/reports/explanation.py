@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from realtime_spend.core import money
 from realtime_spend.core.line_items import Unit
@@ -51,7 +52,7 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     if explanation.naive:
         console.print(_naive(explanation))
     for problem in explanation.problems:
-        console.print(f"! {problem.message}", markup=False, highlight=False, style="yellow")
+        console.print(f"! {problem.message}", style="yellow", markup=False)
 
 
 def _line_items(explanation: Explanation) -> Table:
@@ -72,13 +73,14 @@ def _line_items(explanation: Explanation) -> Table:
     return table
 
 
-def _total(explanation: Explanation) -> str:
+def _total(explanation: Explanation) -> Text:
     if explanation.total is None:
-        return "total: unknown"
-    total = f"[bold]total: {money.plain(explanation.total)} {explanation.currency}[/bold]"
+        return Text("total: unknown")
+    total = Text(f"total: {money.plain(explanation.total)} {explanation.currency}", style="bold")
     if explanation.low is not None:
-        total += f" at most, {money.plain(explanation.low)} at least: the service did not split its counts"
-    return f"{total}  (rates: {explanation.card})"
+        bounds = f" at most, {money.plain(explanation.low)} at least: the service did not split its counts"
+        total.append(bounds, style="not bold")
+    return total.append(f"  (rates: {explanation.card})", style="not bold")
 
 
 def _naive(explanation: Explanation) -> Table:

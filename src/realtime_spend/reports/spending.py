@@ -49,13 +49,13 @@ def print_spending(
         table.add_row(*(value or "-" for value in group), *(figure(currency, spent) for figure in _FIGURES.values()))
     console.print(table)
     for problem in problems:
-        console.print(f"! {problem}", markup=False, highlight=False, style="yellow")
+        console.print(f"! {problem}", style="yellow", markup=False)
 
 
 def _cost(currency: str, spent: Spending) -> str:
     if spent.cost is None:
         return "unknown"
-    return f"{'≤ ' if spent.is_interval else ''}{money.plain(spent.cost)} {currency}"
+    return f"{'at most ' if spent.is_interval else ''}{money.plain(spent.cost)} {currency}"
 
 
 def _tokens(part: str) -> Any:

@@ -8,12 +8,13 @@ start, and a forked child can start from zero, where a synchronous counter would
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from opentelemetry.metrics import Observation
+from opentelemetry.metrics import Observation, get_meter_provider
 
 from realtime_spend.core import money
 from realtime_spend.version import __version__
@@ -127,6 +128,7 @@ class Metrics:
 
     def __init__(self, provider: MeterProvider) -> None:
         self.lock = threading.Lock()
+        self._provider = weakref.ref(provider)
         self._series: dict[Extra | tuple[tuple[str, str | int], ...], Series] = {}
         self._values: dict[str, set[str]] = {}
         self.before_collection: Callable[[], None] = lambda: None
@@ -179,8 +181,24 @@ class Metrics:
     def begin_anew(self) -> None:
         """In a forked child: start from zero, since the parent reports what it counted. A held lock stays held."""
         self.lock = threading.Lock()
-        self._series = {}
         self._measured = deque()
+        # An exporter of increases remembers, in the child too, what it last saw; from zero it would report less than
+        # nothing. So there the totals go on, and only what the child adds is an increase.
+        if not self._reports_increases():
+            self._series = {}
+
+    def _reports_increases(self) -> bool:
+        """Whether all readers of the provider export deltas. The SDK does not say so in public."""
+        provider: Any = self._provider()
+        configuration = getattr(provider, "_sdk_config", None)
+        readers: Any = getattr(provider, "_metric_readers", None) or getattr(configuration, "metric_readers", ())
+        found = [
+            getattr(temporality, "name", "")
+            for reader in readers
+            for instrument, temporality in getattr(reader, "_instrument_class_temporality", {}).items()
+            if instrument.__name__.lstrip("_") == "ObservableCounter"
+        ]
+        return bool(found) and set(found) == {"DELTA"}
 
     def _observer(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
@@ -211,12 +229,23 @@ class Metrics:
 
 # A second registration of a callback on the same provider would be ignored in silence, and with it all later totals.
 _BY_PROVIDER: WeakKeyDictionary[MeterProvider, Metrics] = WeakKeyDictionary()
-_BY_PROVIDER_LOCK = threading.Lock()
+_OF_GLOBAL: list[Metrics] = []
+_REGISTERING = threading.Lock()
 
 
 def metrics_of(provider: MeterProvider) -> Metrics:
-    """Return the metrics of `provider`, made on the first call and the same ever after, totals included."""
-    with _BY_PROVIDER_LOCK:
-        if provider not in _BY_PROVIDER:
-            _BY_PROVIDER[provider] = Metrics(provider)
-        return _BY_PROVIDER[provider]
+    """Return the metrics of `provider`, made on the first call and the same ever after, totals included.
+
+    Before an application sets its provider the global one is a proxy for it: what is registered on the proxy is
+    registered on the other.
+    """
+    with _REGISTERING:
+        found = _BY_PROVIDER.get(provider)
+        is_global = provider is get_meter_provider()
+        if found is None and is_global and _OF_GLOBAL:
+            found = _OF_GLOBAL[0]
+        if found is None:
+            found = _BY_PROVIDER[provider] = Metrics(provider)
+        if is_global and not _OF_GLOBAL:
+            _OF_GLOBAL.append(found)
+        return found

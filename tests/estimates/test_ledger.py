@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from realtime_spend.core.usage import Reported
+from realtime_spend.estimates.ledger import ledger_size, parse_entry, read_ledger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FROM_WORST_TO_BEST = ["lost", "missing", "estimated", "reported"]
+
+
+def _record(**changes: Any) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "at": "2026-11-18T10:00:00.123456Z",
+        "writer": "w",
+        "source": "openai.hook",
+        "kind": "response",
+        "provider": "openai",
+        "server": "api.openai.com",
+        "account": None,
+        "session": "sess_1",
+        "id": "resp_1",
+        "status": "completed",
+        "usage": "reported",
+        "model": "gpt-realtime",
+        "version": "2025-08-28",
+        "requested_model": "gpt-realtime",
+        "scope": "global",
+        "region": None,
+        "raw": {"total_tokens": 10},
+        "quantities": {"text.input": 4, "audio.output": 6},
+        "costs": {"text.input": "0.000016", "audio.output": None},
+        "cost": "0.000016",
+        "low": None,
+        "high": None,
+        "currency": "USD",
+        "rate_card": "openai@2026-11-19",
+        "attributes": {"tenant": "acme"},
+        **changes,
+    }
+
+
+def _line(**changes: Any) -> bytes:
+    return json.dumps(_record(**changes)).encode()
+
+
+def _write(folder: Path, *lines: bytes, name: str = "2026-11-18-w.jsonl") -> None:
+    (folder / name).write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+def test_an_entry_holds_what_the_record_says() -> None:
+    entry = parse_entry(_line())
+    assert entry is not None
+    assert entry.at == datetime(2026, 11, 18, 10, 0, 0, 123456, tzinfo=UTC)
+    assert (entry.kind, entry.provider, entry.server) == ("response", "openai", "api.openai.com")
+    assert (entry.account, entry.session, entry.id, entry.status) == (None, "sess_1", "resp_1", "completed")
+    assert (entry.reported, entry.model, entry.version) == (Reported.REPORTED, "gpt-realtime", "2025-08-28")
+    assert entry.scope == "global"
+    assert entry.quantities == {"text.input": Decimal(4), "audio.output": Decimal(6)}
+    assert entry.costs == {"text.input": Decimal("0.000016"), "audio.output": None}
+    assert (entry.cost, entry.low, entry.high, entry.currency) == (Decimal("0.000016"), None, None, "USD")
+    assert entry.attributes == {"tenant": "acme"}
+
+
+def test_bounds_and_seconds_are_exact() -> None:
+    entry = parse_entry(_line(quantities={"audio.duration": "42.5"}, cost="0.3", low="0.1", high="0.3"))
+    assert entry is not None
+    assert entry.quantities == {"audio.duration": Decimal("42.5")}
+    assert (entry.low, entry.high) == (Decimal("0.1"), Decimal("0.3"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cost": 0.1},
+        {"low": 0.1},
+        {"high": 1},
+        {"costs": {"text.input": 0.000016}},
+        {"cost": "much"},
+        {"cost": "NaN"},
+        {"quantities": {"text.input": "some"}},
+        {"quantities": None},
+        {"costs": []},
+        {"at": "2026-11-18T10:00:00"},
+        {"at": "yesterday"},
+        {"at": 1_795_000_000},
+        {"usage": "guessed"},
+        {"v": 2},
+        {"v": None},
+        {"v": "1"},
+    ],
+    ids=str,
+)
+def test_a_record_that_is_not_of_this_form_is_none(changes: dict[str, Any]) -> None:
+    assert parse_entry(_line(**changes)) is None
+
+
+@pytest.mark.parametrize("key", ["v", "at", "kind", "provider", "server", "id", "usage", "quantities", "costs"])
+def test_a_record_without_one_of_these_keys_is_none(key: str) -> None:
+    record = _record()
+    del record[key]
+    assert parse_entry(json.dumps(record).encode()) is None
+
+
+@pytest.mark.parametrize("line", [b"", b"null", b"[]", b"7", b'"v"', b"{", b"\x00" * 64, b"\xff\xfe", b"[" * 100_000])
+def test_a_line_that_is_no_record_is_none(line: bytes) -> None:
+    assert parse_entry(line) is None
+
+
+def test_every_beginning_of_a_line_is_none_and_none_of_them_raises() -> None:
+    line = _line()
+    assert [parse_entry(line[:length]) for length in range(len(line))] == [None] * len(line)
+
+
+@pytest.mark.parametrize("value", [[], {}], ids=str)
+def test_a_record_whose_id_is_no_text_is_left_out(value: object, tmp_path: Path) -> None:
+    _write(tmp_path, _line(id=value), _line())
+    reading = read_ledger(tmp_path)
+    assert [entry.id for entry in reading.entries] == ["resp_1"]
+    assert reading.unreadable == [("2026-11-18-w.jsonl", 1)]
+
+
+@pytest.mark.parametrize("changes", [{"attributes": [1]}, {"currency": ["USD"]}], ids=str)
+def test_a_record_whose_attributes_or_currency_are_of_another_kind_is_left_out(changes: dict[str, Any]) -> None:
+    assert parse_entry(_line(**changes)) is None
+
+
+def test_lines_that_are_torn_anywhere_are_skipped_and_counted_by_file_and_line(tmp_path: Path) -> None:
+    torn = _line(id="torn")[:50]
+    _write(tmp_path, torn, _line(id="a"), b"", torn, _line(id="b"), torn)
+    reading = read_ledger(tmp_path)
+    assert sorted(entry.id or "" for entry in reading.entries) == ["a", "b"]
+    assert reading.unreadable == [("2026-11-18-w.jsonl", number) for number in (1, 4, 6)]
+
+
+def test_a_last_line_without_its_end_is_read_if_it_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "2026-11-18-w.jsonl").write_bytes(_line(id="a") + b"\n" + _line(id="b"))
+    assert len(read_ledger(tmp_path).entries) == 2
+
+
+def test_one_usage_in_several_files_counts_once(tmp_path: Path) -> None:
+    for writer in "abc":
+        _write(tmp_path, _line(session=f"sess_{writer}"), name=f"2026-11-18-{writer}.jsonl")
+    reading = read_ledger(tmp_path)
+    assert [entry.session for entry in reading.entries] == ["sess_a"]
+    assert (reading.files, reading.repeated, reading.unreadable) == (3, 2, [])
+
+
+@pytest.mark.parametrize(("worse", "better"), list(itertools.combinations(_FROM_WORST_TO_BEST, 2)))
+@pytest.mark.parametrize("is_better_first", [True, False])
+def test_of_two_accounts_of_one_usage_the_better_one_counts(
+    *, worse: str, better: str, is_better_first: bool, tmp_path: Path
+) -> None:
+    lines = [_line(usage=worse), _line(usage=better)]
+    _write(tmp_path, *(reversed(lines) if is_better_first else lines))
+    [entry] = read_ledger(tmp_path).entries
+    assert entry.reported == better
+
+
+def test_of_equals_the_first_counts(tmp_path: Path) -> None:
+    _write(tmp_path, _line(cost="1"), _line(cost="2"))
+    [entry] = read_ledger(tmp_path).entries
+    assert entry.cost == Decimal(1)
+
+
+def test_usages_without_an_id_are_never_taken_for_one(tmp_path: Path) -> None:
+    _write(tmp_path, _line(id=None), _line(id=None))
+    reading = read_ledger(tmp_path)
+    assert (len(reading.entries), reading.repeated) == (2, 0)
+
+
+@pytest.mark.parametrize("key", ["provider", "server", "kind", "id"])
+def test_usages_that_differ_in_one_part_of_the_key_are_two(key: str, tmp_path: Path) -> None:
+    _write(tmp_path, _line(), _line(**{key: "another"}))
+    assert len(read_ledger(tmp_path).entries) == 2
+
+
+def test_the_session_is_no_part_of_the_key_because_a_sideband_does_not_learn_it(tmp_path: Path) -> None:
+    _write(tmp_path, _line(), _line(session=None))
+    assert len(read_ledger(tmp_path).entries) == 1
+
+
+def test_of_running_totals_the_greatest_counts(tmp_path: Path) -> None:
+    totals = ["10", "25", "20"]
+    _write(
+        tmp_path,
+        *(_line(kind="live", id="sess_1", quantities={"audio.duration": total}, costs={}) for total in totals),
+    )
+    entries = read_ledger(tmp_path).entries
+    assert sum(entry.quantities["audio.duration"] for entry in entries) == Decimal(25)
+
+
+def test_entries_come_in_the_order_of_their_instants(tmp_path: Path) -> None:
+    _write(tmp_path, _line(id="late", at="2026-11-19T00:00:00Z"), _line(id=None, at="2026-11-18T12:00:00Z"))
+    _write(tmp_path, _line(id="early", at="2026-11-18T01:00:00+02:00"), name="z.jsonl")
+    assert [entry.id for entry in read_ledger(tmp_path).entries] == ["early", None, "late"]
+
+
+def test_files_that_are_no_ledgers_are_left_alone(tmp_path: Path) -> None:
+    _write(tmp_path, _line())
+    (tmp_path / "notes.txt").write_text("not a ledger")
+    reading = read_ledger(tmp_path)
+    assert (reading.files, reading.unreadable) == (1, [])
+
+
+def test_whoever_shows_progress_is_told_every_byte(tmp_path: Path) -> None:
+    _write(tmp_path, _line(), b"torn", b"")
+    _write(tmp_path, _line(id="b"), name="b.jsonl")
+    told: list[int] = []
+    read_ledger(tmp_path, told.append)
+    assert sum(told) == ledger_size(tmp_path) == sum(path.stat().st_size for path in tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere is not a folder; name .* REALTIME_SPEND_LEDGER"):
+        read_ledger(tmp_path / "nowhere")
+
+
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_bytes(_line())
+    with pytest.raises(ValueError, match="is not a folder"):
+        read_ledger(tmp_path / "ledger.jsonl")
+
+
+def test_an_empty_folder_is_said_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no ledger file; .* REALTIME_SPEND_LEDGER"):
+        read_ledger(tmp_path)
+    assert ledger_size(tmp_path) == 0
+
+
+def test_a_file_that_cannot_be_read_is_said_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "2026-11-18-w.jsonl").mkdir()
+    with pytest.raises(ValueError, match=r"2026-11-18-w\.jsonl cannot be read: Is a directory"):
+        read_ledger(tmp_path)
