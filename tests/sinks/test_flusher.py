@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -168,3 +169,45 @@ def test_when_no_thread_can_be_started_a_later_request_is_served_all_the_same(mo
     flusher.request()
     _wait_until_idle()
     assert provider.flushes == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "address"),
+    [
+        ({}, None),
+        ({"OTEL_METRICS_EXPORTER": "console"}, None),
+        ({"OTEL_METRICS_EXPORTER": "otlp"}, ("localhost", 4317)),
+        ({"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, ("localhost", 4318)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, ("collector", 4318)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector/otlp"}, ("collector", 443)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}, ("collector", 4317)),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1",
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://b:2/v1/metrics",
+            },
+            ("b", 2),
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "https_proxy": "http://proxy:3128"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:notaport"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http:///v1"}, None),
+    ],
+)
+def test_where_otlp_goes_is_read_as_the_exporters_read_it(
+    environment: dict[str, str], address: tuple[str, int] | None
+) -> None:
+    assert module._otlp_address(environment) == address
+
+
+def test_a_flush_is_begun_only_where_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert module._is_answered({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
+    assert not module._is_answered({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    provider = Provider()
+    Flusher(provider).request()
+    _wait_until_idle()
+    assert provider.flushes == 0

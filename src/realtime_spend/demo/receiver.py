@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,10 +16,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
+# What OpenTelemetry's exporters can be told to compress with.
+_DECODERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "deflate": zlib.decompress}
 _MOST_BYTES = 16 * 1024 * 1024
 _Labels = frozenset[tuple[str, str]]
 
@@ -72,8 +75,7 @@ def receiving() -> Iterator[tuple[str, Received]]:
         def do_POST(self) -> None:
             """Take a body of OTLP protobuf."""
             body = self.rfile.read(min(int(self.headers.get("Content-Length", 0)), _MOST_BYTES))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
+            body = _DECODERS.get(self.headers.get("Content-Encoding", ""), bytes)(body)
             if self.path == "/v1/metrics":
                 with lock:
                     received.take(ExportMetricsServiceRequest.FromString(body))
