@@ -29,7 +29,7 @@ from websockets.uri import parse_uri
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.core.endpoints import recognise
 from realtime_spend.instrumentor import RUNNING
-from realtime_spend.metering import Watcher
+from realtime_spend.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable

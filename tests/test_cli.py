@@ -255,7 +255,7 @@ def test_explain_takes_scope_and_region_of_the_contract(run: Run) -> None:
 def test_help_shows_the_defaults_as_they_are_written(run: Run) -> None:
     text = " ".join(run("explain", "--help").out.split())
     assert "default: openai]" in text
-    assert "default: global]" in text
+    assert "global, unless said." in text
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def test_report_groups_by_each_key_and_by_any_attribute(
 def test_report_prints_a_table_with_a_total(run: Run, ledger: Callable[..., Path]) -> None:
     out = run("report", ledger(_record(1), _record(2))).out
     assert "0.072 USD" in out
-    assert out.splitlines()[-1].split()[:3] == ["total", "2000", "-"]
+    assert out.splitlines()[-1].split()[:3] == ["total", "2000", "1000"]
 
 
 def test_report_takes_the_folder_from_the_environment(run: Run, ledger: Callable[..., Path]) -> None:
@@ -560,7 +560,7 @@ def test_report_says_what_its_sums_leave_out(run: Run, ledger: Callable[..., Pat
     assert Decimal(total["cost"]) == 2 * _COST
     assert (total["usages"], total["lost"], total["missing"], total["unpriced"]) == (5, 1, 1, 1)
     table = run("report", folder).out
-    assert "! 1 unreadable lines were left out" in table
+    assert "! 1 unreadable line left out" in table
     assert "unknown" in table
 
 
@@ -627,7 +627,8 @@ def test_prices_are_yours_too(run: Run, tmp_path: Path) -> None:
     card = tmp_path / "own.toml"
     card.write_text(
         _CARD
-        + '[[rate]]\nmodel = "own-model"\nversions = ["", "2026-01-01"]\nscopes = ["global", "regional"]\n'
+        + '[[model]]\nmodel = "own-model"\nkind = "realtime"\n[[rate]]\nmodel = "own-model"\n'
+        + 'versions = ["", "2026-01-01"]\nscopes = ["global", "regional"]\n'
         + 'regions = ["northeurope"]\nfrom = 2026-01-01\ntext = { input = "1.50" }\n'
     )
     [rate] = run("prices", "--model", "own-model", "--json", REALTIME_SPEND_RATE_CARDS=str(card)).json
@@ -655,7 +656,11 @@ def test_prices_are_yours_too(run: Run, tmp_path: Path) -> None:
 
 
 def test_prices_check_says_how_old_and_how_contested_each_card_is(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text(_CARD + '[[rate]]\nmodel = "own-model"\ntext = { input = "1", output = "2" }\n')
+    (tmp_path / "own.toml").write_text(
+        _CARD
+        + '[[model]]\nmodel = "own-model"\nkind = "realtime"\n'
+        + '[[rate]]\nmodel = "own-model"\ntext = { input = "1", output = "2" }\n'
+    )
     cards = run("prices", "--check", "--json", REALTIME_SPEND_RATE_CARDS=str(tmp_path / "own.toml")).json
     assert [card["card"].partition("@")[0] for card in cards] == ["own", "openai", "azure"]
     own, ours = cards[0], cards[1]

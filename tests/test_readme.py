@@ -47,12 +47,13 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     assert _lines(printed) == _lines(shown)
 
 
-def test_explain_prints_what_the_readme_shows(tmp_path: Path) -> None:
+def test_explain_prints_what_the_readme_shows() -> None:
     block = next(block for block in _blocks("console") if "explain" in block)
-    usage, explained = block.split("$ realtime-spend explain usage.json --model gpt-4o-mini-realtime-preview\n")
-    (tmp_path / "usage.json").write_text(usage.removeprefix("$ cat usage.json\n"), encoding="utf-8")
-    command = ["realtime-spend", "explain", "usage.json", "--model", "gpt-4o-mini-realtime-preview"]
-    assert _lines(_run([str(_BIN / command[0]), *command[1:]], tmp_path)) == _lines(explained)
+    command = "realtime-spend explain examples/usage.json --model gpt-4o-mini-realtime-preview"
+    usage, explained = block.split(f"$ {command}\n")
+    assert usage == "$ cat examples/usage.json\n" + (_ROOT / "examples" / "usage.json").read_text(encoding="utf-8")
+    program, *arguments = command.split()
+    assert _lines(_run([str(_BIN / program), *arguments], _ROOT)) == _lines(explained)
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:

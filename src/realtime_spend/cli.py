@@ -1,7 +1,7 @@
 """The command `realtime-spend`: each command parses its arguments, calls what does the work, and prints.
 
-Exit status: 0 fine, 2 the input cannot be read (one sentence on standard error says what to do). Standard output holds
-the answer and nothing else, so that `--json` can be piped.
+Exit status: 0 fine, 1 the accounts of the demo disagree, 2 the input cannot be read (one sentence on standard error
+says what to do). Standard output holds the answer and nothing else, so that `--json` can be piped.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from realtime_spend.core.rates import RateBook
 
 _UNREADABLE = 2
+# As shells count a program that Ctrl-C ended.
+_INTERRUPTED = 130
 # Their values: click would take the names of an enum's members.
 _PROVIDERS = click.Choice([provider.value for provider in Provider])
 _SCOPES = click.Choice([scope.value for scope in Scope])
@@ -37,7 +39,14 @@ class InputError(click.ClickException):
     exit_code = _UNREADABLE
 
 
-class Instant(click.ParamType[datetime]):
+if TYPE_CHECKING:
+    _InstantType = click.ParamType[datetime]
+else:
+    # Before 8.4 click's types could not be subscribed, and many environments hold it back.
+    _InstantType = click.ParamType
+
+
+class Instant(_InstantType):
     """A day or an instant in ISO 8601; UTC where it has no offset. With `ends` a day means the end of it."""
 
     name = "instant"
@@ -81,9 +90,7 @@ def main() -> None:
 @click.option(
     "--scope",
     type=_SCOPES,
-    default=Scope.GLOBAL.value,
-    show_default=True,
-    help="Where it may run: the deployment type on Azure, data residency on OpenAI.",
+    help="Where it may run, the deployment type on Azure, data residency on OpenAI; global, unless said.",
 )
 @click.option("--region", help="The Azure region, which sets the price on the scope regional.")
 @click.option("--at", type=Instant(), help="Price at the rates of this instant; now, unless said.")
@@ -94,7 +101,7 @@ def explain(
     model: str | None,
     transcription_model: str | None,
     provider: str,
-    scope: str,
+    scope: str | None,
     region: str | None,
     at: datetime | None,
     as_json: bool,
@@ -124,7 +131,7 @@ def explain(
             model=model,
             transcription_model=transcription_model,
             provider=Provider(provider),
-            scope=Scope(scope),
+            scope=Scope(scope) if scope else None,
             region=region,
         ),
     )
@@ -163,7 +170,11 @@ def report(
     folder = ledger or configuration.ledger
     if folder is None:
         raise InputError("name the ledger's folder, or set REALTIME_SPEND_LEDGER to it")
-    book = _book(configuration)
+    if since is not None and until is not None and since >= until:
+        raise InputError("--from is not before --to; exchange them")
+    by = tuple(key.strip() for keys in by for key in keys.split(",") if key.strip())
+    # The ledger holds its costs: a card of one's own that cannot be read is no reason not to add them up.
+    book = _book(configuration, is_needed=False)
     with _progress("reading the ledger", ledger_size(folder), shown=not as_json) as advance:
         try:
             spent = add_up(folder, by or ("day", "model"), since=since, until=until, book=book, advance=advance)
@@ -192,7 +203,7 @@ def prices(
     as_json: bool,
 ) -> None:
     """List the rates that usage is priced with, check them, or compare them with another card."""
-    from realtime_spend.core.price_list import differences, listed_rates
+    from realtime_spend.core.price_list import differences, discounts_of, listed_rates
     from realtime_spend.rate_cards import load_book, read_card
     from realtime_spend.reports.prices import differences_json, prices_json, print_differences, print_prices
 
@@ -210,7 +221,7 @@ def prices(
     rates = list(listed_rates(book, Provider(provider) if provider else None, model))
     if not rates:
         raise InputError(f"no card has a rate for {model!r}; run `realtime-spend prices` for all that there are")
-    _print_json(prices_json(rates)) if as_json else print_prices(_console(), rates)
+    _print_json(prices_json(rates)) if as_json else print_prices(_console(), rates, list(discounts_of(book)))
 
 
 @main.command()
@@ -259,6 +270,8 @@ def simulate(
             session=session_options(SessionOptions(), dict(map(_option, session))),
         )
         asyncio.run(serve(options, truth_file=truth, announce=click.echo))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     except ValueError as error:
         raise InputError(str(error)) from None
     except OSError as error:
@@ -287,7 +300,9 @@ def demo(*, seed: int, ledger: Path | None) -> None:
     try:
         agree = run_demo(_console(), seed=seed, ledger=ledger)
     except DemoError as error:
-        raise click.ClickException(str(error)) from None
+        raise InputError(str(error)) from None
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     sys.exit(0 if agree else 1)
 
 
@@ -335,13 +350,16 @@ def _configuration() -> Configuration:
     return configuration
 
 
-def _book(configuration: Configuration) -> RateBook:
+def _book(configuration: Configuration, *, is_needed: bool = True) -> RateBook:
     from realtime_spend.rate_cards import load_book
 
     try:
         return load_book(configuration.rate_cards)
     except ValueError as error:
-        raise InputError(str(error)) from None
+        if is_needed:
+            raise InputError(str(error)) from None
+        click.echo(f"realtime-spend: {error}", err=True)
+        return load_book()
 
 
 def _text(file: str) -> str:

@@ -80,7 +80,7 @@ def configure(environment: Mapping[str, str], arguments: Mapping[str, Any]) -> C
 def parse_deployments(value: object) -> dict[str, Deployment]:
     """Read the deployment map from a dict, JSON text or the path of a JSON file; ValueError in one sentence."""
     if isinstance(value, str):
-        text = value if value.lstrip().startswith("{") else Path(value).expanduser().read_text(encoding="utf-8")
+        text = value if value.lstrip().startswith(("{", "[")) else Path(value).expanduser().read_text(encoding="utf-8")
         try:
             value = json.loads(text)
         except ValueError as error:

@@ -17,11 +17,12 @@ from realtime_spend.core.endpoints import recognise
 from realtime_spend.core.naming import Naming
 from realtime_spend.hooks.websockets import LIBRARY as WEBSOCKETS
 from realtime_spend.hooks.websockets import WebsocketsHook
-from realtime_spend.metering import Metering, Watcher
+from realtime_spend.metering import Metering
 from realtime_spend.rate_cards import load_book
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.flusher import Flusher
 from realtime_spend.sinks.ledger import Ledger
+from realtime_spend.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,6 +55,12 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
             Containment(lambda _kind: None).failed("starting")
 
     def _uninstrument(self, **_kwargs: Any) -> None:
+        try:
+            self._stop()
+        except Exception:  # noqa: BLE001 - the host is not to be harmed by our leaving either
+            Containment(lambda _kind: None).failed("stopping")
+
+    def _stop(self) -> None:
         # First the books, while the sockets still hold who watches them.
         if RUNNING:
             metering = RUNNING.pop()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from realtime_spend.core.connection import Connection
-from realtime_spend.core.line_items import Provider
+from realtime_spend.advice import advice
+from realtime_spend.core.endpoints import Service
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, Reason
 from realtime_spend.core.session import FirstOutput, Metered, ModelNamed, Repeated, Sessions, Unread
@@ -21,7 +20,7 @@ from realtime_spend.sinks.counting import count_usage, let_appear
 from realtime_spend.sinks.records import ledger_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from realtime_spend.containment import Containment
     from realtime_spend.core.endpoints import Endpoint
@@ -31,113 +30,10 @@ if TYPE_CHECKING:
     from realtime_spend.sinks.flusher import Flusher
     from realtime_spend.sinks.ledger import Ledger
     from realtime_spend.sinks.metrics import Metrics, Series
+    from realtime_spend.watcher import Watcher
 
-_STATUSES = frozenset({"completed", "cancelled", "failed", "incomplete", "in_progress"})
-_HOW_TO_PRICE = {
-    Provider.AZURE: (
-        "%r is not a model that our rate cards list on Azure: its tokens are counted, its cost is not. If it is a "
-        'deployment, say what it runs: REALTIME_SPEND_DEPLOYMENTS=\'{"%s": {"model": "gpt-realtime"}}\''
-    ),
-    Provider.OPENAI: (
-        "%r is not a model that our rate cards list: its tokens are counted, its cost is not. Give its rates in a card "
-        "of your own that lists %r, and set REALTIME_SPEND_RATE_CARDS to that file"
-    ),
-}
-
-
-class Watcher:
-    """Watches one socket for `Metering`. No method of it raises, and each costs the host microseconds."""
-
-    __slots__ = (
-        "__weakref__",
-        "_attributes",
-        "_connection",
-        "_metering",
-        "_opened_at",
-        "_series",
-        "counted_under",
-        "endpoint",
-    )
-
-    def __init__(self, metering: Metering, endpoint: Endpoint, attributes: Mapping[str, str]) -> None:
-        self.endpoint = endpoint
-        self._metering = metering
-        self._attributes = attributes
-        self._connection = Connection(endpoint, metering.sessions)
-        self._opened_at: int | None = None
-        self._series: dict[Named, tuple[Resolved, Series]] = {}
-        self.counted_under: Series | None = None
-
-    def opened(self) -> None:
-        """The handshake succeeded: from now on there is a session."""
-        try:
-            if self._opened_at is None:
-                self._opened_at = time.time_ns()
-                self._metering.begin(self)
-        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
-            self._metering.containment.failed("opening_a_session")
-
-    def frame(self, data: str | bytes | bytearray) -> None:
-        """Take a whole message from the server."""
-        try:
-            learned = self._connection.receive(data, time.time_ns())
-            if learned:
-                self._metering.take(self, learned)
-        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
-            self._metering.containment.failed("reading_a_message")
-
-    def fragment(self, data: bytes | bytearray, *, first: bool, final: bool) -> None:
-        """Take one frame of a message that comes in several."""
-        try:
-            learned = self._connection.receive_fragment(data, time.time_ns(), first=first, final=final)
-            if learned:
-                self._metering.take(self, learned)
-        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
-            self._metering.containment.failed("reading_a_fragment")
-
-    def closed(self) -> None:
-        """Take the end of the socket. What it left unfinished is accounted for."""
-        try:
-            if self._opened_at is not None:
-                at, opened_at, self._opened_at = time.time_ns(), self._opened_at, None
-                try:
-                    self._metering.take(self, self._connection.close(at))
-                finally:
-                    self._metering.end(self, at - opened_at)
-        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
-            self._metering.containment.failed("closing_a_session")
-
-    def abandon(self) -> None:
-        """Watch no further: the session goes on without us, so that its end is none of ours."""
-        self._opened_at = None
-
-    def dropped(self) -> None:
-        """Take that the socket's object is gone. The garbage collector calls this, perhaps while we hold our locks."""
-        if self._opened_at is not None:
-            self._metering.let_go.append(self)
-
-    def begin_anew(self) -> None:
-        """In a forked child: the totals start anew, and what was begun is the parent's to account for."""
-        self._series.clear()
-        self.counted_under = None
-        self._connection.begin_anew()
-
-    @property
-    def named(self) -> Named:
-        """The names of the session's own model."""
-        return self._connection.named
-
-    @property
-    def attributes(self) -> Mapping[str, str]:
-        """Whose session it is, as the program said when it was opened."""
-        return self._attributes
-
-    def series_of(self, named: Named) -> tuple[Resolved, Series]:
-        """Return what names stand for here, and the totals they are added to."""
-        found = self._series.get(named)
-        if found is None:
-            found = self._series[named] = self._metering.resolve(self, named)
-        return found
+# A metric's label is kept in every series and sent with every export; the ledger has the whole value.
+_LONGEST_LABEL = 200
 
 
 class Metering:
@@ -160,7 +56,7 @@ class Metering:
         self._book, self._naming, self._metrics, self._ledger = book, naming, metrics, ledger
         self._flusher, self._counts, self._account = flusher, counts, account
         self._live: WeakSet[Watcher] = WeakSet()
-        self._live_lock = threading.Lock()
+        self._live_lock = threading.RLock()
         self.let_go: deque[Watcher] = deque()
         metrics.before_collection = self._close_let_go
         _ALL.add(self)
@@ -221,7 +117,7 @@ class Metering:
 
     def begin_anew(self) -> None:
         """In a forked child: count from zero, in a ledger file of its own. It may go on reading inherited sockets."""
-        self._live_lock = threading.Lock()
+        self._live_lock = threading.RLock()
         for watcher in list(self._live):
             watcher.begin_anew()
         self._live = WeakSet()
@@ -255,12 +151,8 @@ class Metering:
         endpoint = watcher.endpoint
         resolved = self._naming.resolve(endpoint, named)
         model = resolved.sku.model if resolved.sku else named.said or named.requested
-        if resolved.reason is Reason.MODEL_NOT_LISTED and named.said is not None:
-            self.containment.say_of_name_once(
-                f"unlisted {endpoint.provider} {named.said}", _HOW_TO_PRICE[endpoint.provider], named.said, named.said
-            )
         found: dict[str, str | int | None] = {
-            **{key: self._metrics.bounded(key, value) for key, value in watcher.attributes.items()},
+            **{key: self._metrics.bounded(key, value[:_LONGEST_LABEL]) for key, value in watcher.attributes.items()},
             names.OPERATION_NAME: "speech_to_text" if named.transcription else "realtime_inference",
             names.PROVIDER_NAME: str(endpoint.provider),
             names.REQUEST_MODEL: self._bounded(names.REQUEST_MODEL, named.requested),
@@ -295,14 +187,22 @@ class Metering:
 
     def _named(self, watcher: Watcher, named: Named) -> None:
         """Let all series of a model appear with 0, so that their first increment is seen as one."""
-        if not self._counts:
-            return
         resolved, series = watcher.series_of(named)
         prices = self._prices(resolved, datetime.now(UTC))
+        if isinstance(prices, Reason):
+            self._advise(watcher.endpoint, named, resolved, prices)
+        # Translations report no usage, so that a cost of 0 would say what nobody knows.
+        if not self._counts or watcher.endpoint.service is Service.TRANSLATION:
+            return
         with self._metrics.lock:
             let_appear(series, Kind.TRANSCRIPTION if named.transcription else Kind.RESPONSE, prices)
         if not named.transcription:
             self._move(watcher, series)
+
+    def _advise(self, endpoint: Endpoint, named: Named, resolved: Resolved, reason: Reason) -> None:
+        """Say once for this name what keeps its usage from having a price, and what to set."""
+        name, sentence = advice(endpoint, named, resolved, reason)
+        self.containment.say_of_name_once(f"{reason} {endpoint.provider} {name}", "%s", sentence)
 
     def _prices(self, resolved: Resolved, at: datetime) -> Prices | Reason:
         if resolved.sku is None:
@@ -313,6 +213,8 @@ class Metering:
         resolved, series = watcher.series_of(item.named)
         at = _instant(item.at)
         priced = price(item.usage.amounts, self._prices(resolved, at))
+        for reason in () if item.usage.amounts.is_missing else priced.reasons:
+            self._advise(watcher.endpoint, item.named, resolved, reason)
         if self._ledger is not None:
             record = ledger_record(
                 item,

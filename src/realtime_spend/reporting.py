@@ -12,6 +12,7 @@ from realtime_spend.core.rates import Prices
 from realtime_spend.core.spending import spending
 from realtime_spend.core.usage import Reported
 from realtime_spend.estimates.ledger import read_ledger
+from realtime_spend.reports.printing import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from realtime_spend.core.spending import Group, Spending
     from realtime_spend.estimates.ledger import Entry, Reading
 
-_FIELDS = ("model", "session", "account", "provider", "kind", "status")
+_FIELDS = ("model", "version", "session", "account", "provider", "server", "scope", "kind", "status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +86,21 @@ def _grouped(entry: Entry, key: str) -> str | None:
 def _doubts(reading: Reading, entries: Sequence[Entry], book: RateBook) -> Iterator[str]:
     if reading.unreadable:
         file, line = reading.unreadable[0]
-        yield f"{len(reading.unreadable)} unreadable lines were left out, the first at {file}:{line}"
+        yield f"{counted(len(reading.unreadable), 'unreadable line')} left out, the first at {file}:{line}"
+    if reading.entries and not entries:
+        first, last = (reading.entries[end].at.date() for end in (0, -1))
+        yield f"no usage in this time; the ledger holds {first} to {last}"
+    not_in = "what it cost is not in these sums"
     if lost := sum(entry.reported is Reported.LOST for entry in entries):
-        yield f"{lost} responses were begun and never finished: what they cost is not in these sums"
+        yield f"{counted(lost, 'response')} begun and never finished: {not_in}"
     if missing := sum(entry.reported is Reported.MISSING for entry in entries):
-        yield f"{missing} events came without usage: what they cost is not in these sums"
-    if unpriced := sum(any(cost is None for cost in entry.costs.values()) for entry in entries):
-        yield f"{unpriced} usages have a part without a price: what it cost is not in these sums"
+        yield f"{counted(missing, 'event')} without usage: {not_in}"
+    unpriced = [entry for entry in entries if any(cost is None for cost in entry.costs.values())]
+    if unpriced:
+        models = ", ".join(sorted({f"{entry.model} ({entry.provider})" for entry in unpriced}))
+        yield f"{counted(len(unpriced), 'usage')} without a price, or with a part without one, of {models}: {not_in}"
     if assumed := sum(_is_assumed(entry) for entry in entries):
-        yield f"{assumed} Azure usages are priced as global because REALTIME_SPEND_DEPLOYMENTS names no scope for them"
+        yield f"{counted(assumed, 'Azure usage')} priced as global because REALTIME_SPEND_DEPLOYMENTS names no scope"
     yield from sorted(set(_contested(entries, book)))
 
 

@@ -136,7 +136,7 @@ def test_a_session_event_tells_the_models_in_force() -> None:
         ModelNamed(named=Named(requested="gpt-realtime", said="gpt-realtime")),
         ModelNamed(named=Named(requested="whisper-1", said="whisper-1", transcription=True)),
     ]
-    assert connection.session_id == "sess_1"
+    assert connection._session.id == "sess_1"
     assert feed(connection, ga(transcription=None)) == []
 
 
@@ -524,7 +524,7 @@ def test_a_socket_without_a_session_counts_what_it_sees_once_with_the_others() -
     feed(anonymous, created())
     assert accounts(feed(main, done())) == [("resp_1", Reported.REPORTED)]
     assert repeated(feed(anonymous, done())) == [Kind.RESPONSE]
-    assert anonymous.session_id is None
+    assert anonymous._session.id == "sess_1", "it shares a response of that session"
 
 
 def test_a_response_that_an_anonymous_socket_lost_after_it_was_counted_is_not_spoken_of() -> None:
@@ -573,7 +573,7 @@ def test_a_new_session_on_the_same_connection_ends_the_old_one() -> None:
     assert accounts(learned) == [("resp_1", Reported.LOST), ("item_1#0", Reported.MISSING)]
     assert [one.session for one in metered(learned)] == ["sess_1", "sess_1"]
     assert [one.named.said for one in metered(learned)] == ["gpt-realtime", "whisper-1"]
-    assert connection.session_id == "sess_2"
+    assert connection._session.id == "sess_2"
     after = metered(feed(connection, done("resp_2"), transcribed("item_2")))
     assert [(one.session, one.named.said) for one in after] == [("sess_2", "gpt-realtime-mini"), ("sess_2", None)]
     assert list(connection.close(9)) == []

@@ -10,7 +10,7 @@ from realtime_spend.core.line_items import Provider, Scope
     ("host", "path", "provider", "service"),
     [
         ("api.openai.com", "/v1/realtime", Provider.OPENAI, Service.REALTIME),
-        ("api.openai.com", "/v1/realtime/translations", Provider.OPENAI, Service.REALTIME),
+        ("api.openai.com", "/v1/realtime/translations", Provider.OPENAI, Service.TRANSLATION),
         ("localhost", "/proxy/v1/realtime", Provider.OPENAI, Service.REALTIME),
         ("api.x.ai", "/v1/realtime", Provider.OPENAI, Service.REALTIME),
         ("acme.openai.azure.com", "/openai/realtime", Provider.AZURE, Service.REALTIME),

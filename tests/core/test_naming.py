@@ -146,7 +146,10 @@ def test_a_deployment_that_says_its_version_alone_is_believed(book: RateBook, sa
 
 def test_voice_live_is_on_a_price_list_of_its_own(book: RateBook) -> None:
     resolved = Naming(book).resolve(VOICE_LIVE, Named(requested="gpt-realtime", said="gpt-realtime"))
-    assert (resolved.sku, resolved.reason) == (None, Reason.MODEL_NOT_LISTED)
+    assert (resolved.sku, resolved.reason) == (None, Reason.OTHER_PRICE_LIST)
+    ordinary = Naming(book, {"gpt-realtime": Deployment(model="gpt-realtime")})
+    refused = ordinary.resolve(VOICE_LIVE, Named(requested="gpt-realtime", said=None))
+    assert (refused.sku, refused.reason) == (None, Reason.OTHER_PRICE_LIST)
     mapped = Naming(book, {"gpt-realtime": Deployment(model="voice-live-pro")})
     assert sku_of(mapped.resolve(VOICE_LIVE, Named(requested="gpt-realtime", said=None))).model == "voice-live-pro"
 

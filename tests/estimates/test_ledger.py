@@ -221,7 +221,7 @@ def test_whoever_shows_progress_is_told_every_byte(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nowhere is not a folder; name .* REALTIME_SPEND_LEDGER"):
+    with pytest.raises(ValueError, match=r"nowhere does not exist; name .* REALTIME_SPEND_LEDGER"):
         read_ledger(tmp_path / "nowhere")
 
 

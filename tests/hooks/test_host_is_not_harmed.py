@@ -29,13 +29,15 @@ from websockets.uri import parse_uri
 
 from realtime_spend import RealtimeInstrumentor, instrumentor
 from realtime_spend.containment import Containment
-from realtime_spend.metering import Metering, Watcher
 from realtime_spend.simulator import RunningSimulator, SimulatorOptions, run_in_thread
+from realtime_spend.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from tests.hooks.conftest import Meter, MeterWith
+
+    from realtime_spend.metering import Metering
 
 PATIENCE = 20.0
 CREATE = json.dumps({"type": "response.create"})
@@ -514,16 +516,16 @@ def test_a_handshake_that_the_client_refuses_is_no_session(meter: Meter) -> None
 FAULTS = {
     "recognising": "realtime_spend.instrumentor.recognise",
     "attributing": "realtime_spend.instrumentor.attributes_now",
-    "constructing": "realtime_spend.metering.Watcher.__init__",
+    "constructing": "realtime_spend.watcher.Watcher.__init__",
     "watching": "realtime_spend.hooks.websockets._watch",
     "beginning": "realtime_spend.metering.Metering.begin",
-    "reading": "realtime_spend.metering.Connection.receive",
-    "joining": "realtime_spend.metering.Connection.receive_fragment",
+    "reading": "realtime_spend.watcher.Connection.receive",
+    "joining": "realtime_spend.watcher.Connection.receive_fragment",
     "accounting": "realtime_spend.metering.Metering.take",
     "pricing": "realtime_spend.metering.price",
     "writing": "realtime_spend.sinks.ledger.Ledger.append",
     "counting": "realtime_spend.metering.count_usage",
-    "closing": "realtime_spend.metering.Connection.close",
+    "closing": "realtime_spend.watcher.Connection.close",
     "ending": "realtime_spend.metering.Metering.end",
     "flushing": "realtime_spend.sinks.flusher.Flusher.request",
 }
@@ -574,7 +576,7 @@ def test_a_fault_at_the_end_of_a_session_does_not_leave_it_open_in_the_books(
         raise RuntimeError
 
     monkeypatch.setattr(Containment, "reraise", False)
-    monkeypatch.setattr("realtime_spend.metering.Connection.close", fail)
+    monkeypatch.setattr("realtime_spend.watcher.Connection.close", fail)
     asyncio.run(one_turn(url_of(simulator)))
     assert meter.sum("realtime_spend.session.active") == 0
 

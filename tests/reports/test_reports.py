@@ -181,7 +181,19 @@ def test_quantities_of_all_modalities_stand_in_one_column(console: Console) -> N
     quantities = {"text.input": Decimal(1), "audio.input": Decimal(2), "audio.cached_input": Decimal(4)}
     spent = Spending(quantities=quantities, usages=1)
     print_spending(console, ["model"], {((None,), "USD"): spent}, {"USD": spent}, [])
-    assert _printed(console)[1].split() == ["-", "3", "4", "-", "-", "1", "0", "0", "0", "unknown"]
+    heading, row, *_ = _printed(console)
+    assert heading.split() == ["model", "input", "cached", "usages", "cost"], "what is nothing everywhere is left out"
+    assert row.split() == ["-", "3", "4", "1", "unknown"]
+
+
+def test_in_a_narrow_terminal_no_column_is_lost() -> None:
+    narrow = Console(file=io.StringIO(), width=40, highlight=False)
+    spent = Spending(quantities={"text.input": Decimal(1)}, cost=Decimal("0.000004"), low=Decimal("0.000004"), usages=1)
+    print_spending(narrow, ["session"], {(("sess_" + "x" * 40,), "USD"): spent}, {"USD": spent}, [])
+    assert isinstance(narrow.file, io.StringIO)
+    printed = narrow.file.getvalue()
+    assert "sess_" + "x" * 40 in printed
+    assert "0.000004 USD" in printed
 
 
 def test_two_currencies_have_a_total_each(console: Console) -> None:

@@ -204,10 +204,26 @@ def test_a_flush_is_begun_only_where_somebody_listens(monkeypatch: pytest.Monkey
         monkeypatch.delenv(variable, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert module._is_answered({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
-    assert not module._is_answered({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
+        assert module.is_answered({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
+    assert not module.is_answered({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     provider = Provider()
     Flusher(provider).request()
     _wait_until_idle()
     assert provider.flushes == 0
+
+
+def test_an_endpoint_that_cannot_even_be_looked_up_does_not_end_the_thread_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector..svc:4318")
+    provider = Provider()
+    flushes = Flusher(provider)
+    flushes.request()
+    _wait_until_idle()
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+    flushes.request()
+    _wait_until_idle()
+    assert provider.flushes == 1

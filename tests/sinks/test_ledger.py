@@ -230,3 +230,41 @@ def test_a_ledger_can_begin_anew_before_it_has_a_file(ledger: Ledger, folder: Pa
 
 def _ids_of(path: Path) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def _descriptor(ledger: Ledger) -> int:
+    assert ledger._file is not None
+    return ledger._file
+
+
+def test_a_descriptor_that_the_host_closed_is_opened_again(ledger: Ledger, folder: Path) -> None:
+    assert ledger.append(_record(1)) is None
+    os.close(_descriptor(ledger))
+    assert ledger.append(_record(2)) is None
+    assert len(_ids(folder)) == 2
+
+
+def test_a_descriptor_that_is_the_hosts_by_now_is_neither_written_to_nor_closed(
+    ledger: Ledger, folder: Path, tmp_path: Path
+) -> None:
+    assert ledger.append(_record(1)) is None
+    number = _descriptor(ledger)
+    theirs = tmp_path / "theirs.db"
+    with theirs.open("wb", buffering=0) as file:
+        # As a daemon does that closes what it inherited and opens files of its own under the same numbers.
+        os.dup2(file.fileno(), number)
+        assert ledger.append(_record(2)) is None
+        os.write(number, b"theirs")
+        ledger.close()
+        os.write(number, b" alone")
+        os.close(number)
+    assert theirs.read_bytes() == b"theirs alone"
+    assert len(_ids(folder)) == 2
+
+
+def test_a_forked_child_is_another_writer_even_if_the_descriptor_was_closed(ledger: Ledger) -> None:
+    assert ledger.append(_record(1)) is None
+    os.close(_descriptor(ledger))
+    before = ledger.writer
+    ledger.begin_anew()
+    assert ledger.writer != before

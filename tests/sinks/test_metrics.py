@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, InMemoryMetricReader, Sum
 
+from realtime_spend.sinks import metrics as module
 from realtime_spend.sinks.metrics import Metrics, metrics_of
 from realtime_spend.version import __version__
 
@@ -274,3 +275,34 @@ def test_a_reader_of_deltas_gets_what_was_added_between_two_collections(delta_re
     _add(metrics, "realtime_spend.usages", 10)
     assert collected() == [10]
     provider.shutdown()
+
+
+def test_measurements_that_nobody_collects_are_bounded_and_none_is_lost(
+    reader: InMemoryMetricReader, provider: MeterProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_WAITING", 3)
+    metrics = module.metrics_of(provider)
+    for seconds in range(10):
+        metrics.record(module.SESSION_DURATION, seconds, {})
+        assert len(metrics._measured) <= 3
+    data = reader.get_metrics_data()
+    assert data is not None
+    points = [
+        point
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == module.SESSION_DURATION
+        for point in metric.data.data_points
+    ]
+    assert [(point.count, point.sum) for point in points] == [(10, sum(range(10)))]  # type: ignore[union-attr]  # histograms
+
+
+def test_what_runs_amid_our_own_work_may_come_back_to_us(provider: MeterProvider) -> None:
+    # A signal handler that flushes, or a finalizer that ends a session, runs on the thread that holds our lock.
+    metrics = module.metrics_of(provider)
+    series = metrics.series({})
+    with metrics.lock:
+        series.add(module.USAGES, (), 1)
+        provider.force_flush()
+        assert metrics.series({}) is series

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core import events
+from realtime_spend.core.endpoints import Service
 from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
 from realtime_spend.core.naming import Named
 from realtime_spend.core.session import Fault, FirstOutput, Metered, ModelNamed, Repeated, Session, Unread
@@ -39,11 +40,6 @@ class Connection:
         self._closed = False
 
     @property
-    def session_id(self) -> str | None:
-        """The id of the session, once a session event gave it."""
-        return self._session.id
-
-    @property
     def named(self) -> Named:
         """The names of the session's own model."""
         return Named(requested=self.endpoint.requested_model, said=self._session.model)
@@ -51,7 +47,9 @@ class Connection:
     def receive(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
         """Take one whole message that arrived `at` nanoseconds since the epoch. Any content is fine; none raises."""
         if self._filter.is_delta(frame):
-            return self._first_output(frame, at) if self._timing.begun and not self._closed else _NOTHING
+            if self._timing.begun and not self._closed and self._timing.awaits(frame):
+                return self._first_output(frame, at)
+            return _NOTHING
         try:
             event = json.loads(frame)
         except (ValueError, RecursionError):
@@ -80,7 +78,18 @@ class Connection:
         if not isinstance(event, dict) or not isinstance(kind, str) or self._closed:
             return _NOTHING
         handler = _HANDLERS.get(kind)
-        return _NOTHING if handler is None else handler(self, event, at)
+        if handler is None:
+            return _NOTHING
+        if self._session.id is None and kind not in events.SESSION_EVENTS:
+            self._join_by(event, at)
+        return handler(self, event, at)
+
+    def _join_by(self, event: dict[str, Any], at: int) -> None:
+        """Find the session of a socket that no session event names: a sideband shares the responses of another."""
+        told = events.name(events.child(event, "response", "id")) or events.name(event.get("item_id"))
+        session_id = None if told is None else self._sessions.holding(self.endpoint, told)
+        if session_id is not None:
+            self._enter(session_id, at)
 
     def begin_anew(self) -> None:
         """In a forked child: what was begun before the fork is the parent's to account for."""
@@ -127,7 +136,8 @@ class Connection:
         if not self._sessions.leave(self.endpoint, session):
             return _NOTHING
         learned: list[Learned] = []
-        unfinished = [
+        unfinished = self._unreported()
+        unfinished += [
             (Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST), self.named)
             for response_id in session.open
         ]
@@ -145,13 +155,20 @@ class Connection:
         session.open, session.awaited = {}, {}
         return learned
 
+    def _unreported(self) -> list[tuple[Usage, Named]]:
+        """Return what a session used of which no event ever tells: a translation as a whole."""
+        if self.endpoint.service is not Service.TRANSLATION or self._session.id is None:
+            return []
+        usage = Usage(kind=Kind.TRANSLATION, id=self._session.id, status=None, reported=Reported.MISSING)
+        return [(usage, self.named)]
+
     def _response_created(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
         response_id = events.name(events.child(event, "response", "id"))
         if response_id is None:
             return _NOTHING
         self._timing.begin(response_id, at)
         # Another socket of the session may have told it already, and earlier.
-        return self._remember(self._session.open, response_id, self._session.open.get(response_id, at))
+        return self._remember(self._session.open, response_id, min(at, self._session.open.get(response_id, at)))
 
     def _response_done(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
         response = event.get("response")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PROTOCOL_PATH = re.compile(r"/(?:realtime|voice-live|voice-agent)(?:/|$)")
 _AZURE_PATH = re.compile(r"^/(?:openai|voice-live|voice-agent)(?:/|$)")
+_TRANSLATION_PATH = re.compile(r"/realtime/translations(?:/|$)")
 _VOICE_LIVE_PATH = re.compile(r"^/voice-(?:live|agent)(?:/|$)")
 # Public, US Government and China clouds (facts of the Azure documentation, 2026-11).
 _AZURE_DOMAINS = (
@@ -30,9 +31,13 @@ _RESIDENCY_HOST = re.compile(r"^[a-z]{2}\.api\.openai\.com$")
 
 
 class Service(Word):
-    """Whose price list a session is on: Azure Voice Live bills on tiers of its own, not on the model's meters."""
+    """What kind of session it is, where that sets how it is billed.
+
+    Azure Voice Live bills on tiers of its own, not on the model's meters. Translations report no usage.
+    """
 
     REALTIME = "realtime"
+    TRANSLATION = "translation"
     VOICE_LIVE = "voice_live"
 
 
@@ -109,12 +114,18 @@ def recognise(
         provider=provider,
         server=host,
         port=port,
-        service=Service.VOICE_LIVE if _VOICE_LIVE_PATH.match(path) else Service.REALTIME,
+        service=_service(path),
         requested_model=parameter("deployment") or parameter("model"),
         account=host.partition(".")[0] if on_azure_host else None,
         scope=_openai_scope(host) if provider is Provider.OPENAI else None,
         call_id=parameter("call_id"),
     )
+
+
+def _service(path: str) -> Service:
+    if _VOICE_LIVE_PATH.match(path):
+        return Service.VOICE_LIVE
+    return Service.TRANSLATION if _TRANSLATION_PATH.search(path) else Service.REALTIME
 
 
 def _openai_scope(host: str) -> Scope:

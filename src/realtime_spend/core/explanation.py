@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from realtime_spend.core.rates import Contest, RateBook
     from realtime_spend.core.session import Learned
 
+# What a bare usage is of, by the kind of the model that is named for it.
+_KINDS = {
+    ModelKind.TRANSCRIPTION: Kind.TRANSCRIPTION,
+    ModelKind.TRANSLATION: Kind.TRANSLATION,
+    ModelKind.LIVE: Kind.LIVE,
+}
 _TEXT_OUTPUT = Part(Modality.TEXT, Component.OUTPUT)
 
 
@@ -38,7 +44,7 @@ class Assumptions:
     model: str | None = None
     transcription_model: str | None = None
     provider: Provider = Provider.OPENAI
-    scope: Scope = Scope.GLOBAL
+    scope: Scope | None = None
     region: str | None = None
 
 
@@ -118,7 +124,7 @@ def explain(log: session_log.Log, naming: Naming, book: RateBook, assumptions: A
         low=money.add(*(_low(entry) for entry in entries)) if is_interval and total is not None else None,
         high=total if is_interval else None,
         currency=next(iter(currencies), "USD"),
-        naive=tuple(_naive(entries, total)) if total is not None else (),
+        naive=tuple(_naive(entries, total)) if total is not None and not _is_partial(entries) else (),
         problems=tuple(dict.fromkeys(remarks)),
         usages=len(entries),
         card=next((entry.priced.card for entry in entries if entry.priced.card), None),
@@ -153,14 +159,15 @@ def _metered(
 
 def _bare(usage: dict[str, object], book: RateBook, assumptions: Assumptions) -> Metered:
     listed = book.listed(assumptions.provider, assumptions.model) if assumptions.model else None
-    transcribes = session_log.is_transcription_usage(usage) or (
-        listed is not None and listed.kind is ModelKind.TRANSCRIPTION
-    )
+    kind = _KINDS.get(listed.kind) if listed else None
+    if kind in (None, Kind.RESPONSE) and session_log.is_transcription_usage(usage):
+        kind = Kind.TRANSCRIPTION
+    transcribes = kind is Kind.TRANSCRIPTION
     amounts = read_amounts(usage, text_output=transcribes)
     name = assumptions.model or (assumptions.transcription_model if transcribes else None)
     return Metered(
         usage=Usage(
-            kind=Kind.TRANSCRIPTION if transcribes else Kind.RESPONSE,
+            kind=kind or Kind.RESPONSE,
             id=None,
             status=None,
             reported=Reported.MISSING if amounts.is_missing else Reported.REPORTED,
@@ -180,7 +187,9 @@ def _entry(metered: Metered, naming: Naming, book: RateBook, assumptions: Assump
     prices: Prices | Reason = resolved.reason or Reason.MODEL_NOT_NAMED
     if resolved.sku is not None:
         model = resolved.sku.model
-        sku = replace(resolved.sku, region=resolved.sku.region or assumptions.region)
+        # What the asker says goes before what the deployment map says.
+        scope = assumptions.scope or resolved.sku.scope or Scope.GLOBAL
+        sku = replace(resolved.sku, scope=scope, region=assumptions.region or resolved.sku.region)
         prices = book.prices(sku, assumptions.at)
     return _Entry(
         usage=metered.usage,
@@ -188,6 +197,11 @@ def _entry(metered: Metered, naming: Naming, book: RateBook, assumptions: Assump
         priced=price(metered.usage.amounts, prices),
         prices=prices if isinstance(prices, Prices) else None,
     )
+
+
+def _is_partial(entries: Sequence[_Entry]) -> bool:
+    """Whether something has no price, or no exact one: then wrong sums have no right one to be held against."""
+    return any(entry.priced.reasons or entry.priced.low is not None for entry in entries)
 
 
 def _low(entry: _Entry) -> Decimal:
@@ -243,6 +257,7 @@ _WHY_UNPRICED = {
     "see `realtime-spend prices`",
     Reason.NOT_A_TRANSCRIPTION_MODEL: "{what} has no price because {model!r} does not transcribe, "
     "and a transcription is billed at its own model: give --transcription-model",
+    Reason.OTHER_PRICE_LIST: "{what} has no price because {model!r} is billed on another price list",
     Reason.NOT_PRICED_BY_TOKEN: "{what} ran on provisioned capacity, which is billed by the hour and not by token",
     Reason.VERSION_NOT_KNOWN: "{what} has no price because the versions of {model} have different rates and none is "
     "named: give the dated name",
@@ -261,7 +276,7 @@ def _naive(entries: Sequence[_Entry], total: Decimal) -> Iterator[NaiveSum]:
         yield _sum("cache_added", money.add(total, saved, cached), total, why)
     flat = _at_text_rates(entries)
     if flat is not None:
-        why = "each modality has its own rate, audio 8 to 20 times that of text; this charges every token as text"
+        why = "each modality has its own rate, and audio costs several times what text does; this charges all as text"
         yield _sum("modality_ignored", flat, total, why)
     reasoning = money.add(*(_reasoning(entry) for entry in entries))
     if reasoning:

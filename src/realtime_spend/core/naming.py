@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from realtime_spend.core.endpoints import Service
-from realtime_spend.core.line_items import Provider, Scope, Sku
+from realtime_spend.core.line_items import Scope, Sku
 from realtime_spend.core.rates import Listed, ModelKind, Reason
 
 if TYPE_CHECKING:
@@ -77,17 +77,21 @@ class Naming:
         return None
 
     def _model(self, endpoint: Endpoint, named: Named, deployment: Deployment | None) -> Listed | Reason:
+        is_voice_live = endpoint.service is Service.VOICE_LIVE
         if deployment is not None and deployment.model is not None:
             listed = self._book.listed(endpoint.provider, deployment.model)
+            if is_voice_live and listed is not None and listed.kind is not ModelKind.VOICE_LIVE:
+                # It bills on tiers of its own: a map does not carry it onto a model's ordinary meters.
+                return Reason.OTHER_PRICE_LIST
             model = listed.model if listed else deployment.model
             kind = listed.kind if listed else ModelKind.TRANSCRIPTION if named.transcription else ModelKind.REALTIME
             version = deployment.version or (listed.version if listed else None)
             version = version or self._said_version(endpoint, named, model)
             return _fitting(Listed(model=model, version=version, kind=kind), named)
-        if endpoint.service is Service.VOICE_LIVE:
-            return Reason.MODEL_NOT_LISTED
+        if is_voice_live:
+            return Reason.OTHER_PRICE_LIST
         name = named.said
-        if name is None and not (endpoint.provider is Provider.AZURE and not named.transcription):
+        if name is None and (named.transcription or not endpoint.model_is_deployment):
             name = named.requested
         if name is None:
             return Reason.MODEL_NOT_NAMED

@@ -68,6 +68,15 @@ def listed_rates(book: RateBook, provider: Provider | None = None, model: str | 
                     )
 
 
+def discounts_of(book: RateBook) -> Iterator[str]:
+    """Say, a sentence each, what is taken off the listed rates."""
+    for card in book.cards:
+        for discount in card.discounts:
+            share = money.plain(money.multiply(discount.off, Decimal(100)))
+            what = " ".join(filter(None, [discount.model or "every model", discount.version, discount.scope]))
+            yield f"{card.name} takes {share} % off the rates of later cards for {what}; the list is before discounts"
+
+
 def differences(ours: RateBook, theirs: RateCard, at: datetime) -> Iterator[Difference]:
     """Return where the card `theirs` and our rates differ at `at`, for every sku that it speaks of."""
     book = RateBook([theirs])

@@ -30,6 +30,8 @@ class ModelKind(Word):
     TRANSCRIPTION = "transcription"
     TRANSLATION = "translation"
     LIVE = "live"
+    # On a card of your own: Azure Voice Live has meters that are on no card of ours.
+    VOICE_LIVE = "voice_live"
     CHAT = "chat"
 
 
@@ -39,6 +41,7 @@ class Reason(Word):
     MODEL_NOT_NAMED = "model_not_named"
     MODEL_NOT_LISTED = "model_not_listed"
     NOT_A_TRANSCRIPTION_MODEL = "not_a_transcription_model"
+    OTHER_PRICE_LIST = "other_price_list"
     NOT_PRICED_BY_TOKEN = "provisioned"  # noqa: S105 - a scope, not a secret
     VERSION_NOT_KNOWN = "version_not_known"
     REGION_NOT_KNOWN = "region_not_known"
@@ -88,6 +91,7 @@ class Discount:
     scope: Scope | None
     starts: datetime
     off: Decimal
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +143,15 @@ class RateBook:
             return Reason.NOT_PRICED_BY_TOKEN
         held: Prices | None = None
         reason = Reason.NO_RATE
+        scope = sku.scope or Scope.GLOBAL
+        is_told = any(
+            _speaks_of(row, sku.version) and row.starts <= at and scope in row.scopes
+            for _, row in self._rows.get((sku.provider, sku.model), ())
+        )
         for card in reversed(self.cards):
             rows = [row for owner, row in self._rows.get((sku.provider, sku.model), ()) if owner is card]
+            # Where any card has a rate for the name without a version, one for a single version is not meant by it.
+            rows = [row for row in rows if _speaks_of(row, sku.version)] if is_told else rows
             found = _row_of(rows, sku, at)
             if isinstance(found, RateRow):
                 held = _overlay(held, card, found)
@@ -151,6 +162,41 @@ class RateBook:
         return reason if held is None else held
 
 
+def by_family(card: RateCard, known: Iterable[RateCard]) -> RateCard:
+    """Return `card` with every row and discount under its model's family, whatever listed name they were given under.
+
+    Raises:
+        ValueError: a name is on no card of that provider; its rate would silently never apply.
+    """
+    names: dict[str, Listed] = {}
+    for other in known:
+        if other.provider is card.provider:
+            names |= {listed.model: replace(listed, version=None) for listed in other.names.values()}
+    for other in reversed(list(known)):
+        if other.provider is card.provider:
+            names |= other.names
+
+    def listed(model: str) -> Listed:
+        found = names.get(model)
+        if found is None:
+            raise ValueError(f"no [[model]] of {card.provider} lists {model!r}; list it, or mend its name")
+        return found
+
+    def settled(row: RateRow) -> RateRow:
+        found = listed(row.model)
+        versions = frozenset({found.version}) if found.version and not row.versions else row.versions
+        return replace(row, model=found.model, versions=versions)
+
+    rows = tuple(settled(row) for row in card.rows)
+    discounts = tuple(
+        discount
+        if discount.model is None
+        else replace(discount, model=listed(discount.model).model, version=listed(discount.model).version)
+        for discount in card.discounts
+    )
+    return replace(card, rows=rows, discounts=discounts)
+
+
 def _row_of(rows: Sequence[RateRow], sku: Sku, at: datetime) -> RateRow | Reason:
     """Choose among one card's rows of the sku's model the one that held at `at`."""
     scope = sku.scope or Scope.GLOBAL
@@ -159,7 +205,7 @@ def _row_of(rows: Sequence[RateRow], sku: Sku, at: datetime) -> RateRow | Reason
         candidates = [row for row in candidates if row.regions is None or sku.region in row.regions]
         if not candidates and sku.region is None:
             return Reason.REGION_NOT_KNOWN
-    speaking = [row for row in candidates if row.versions is None or sku.version in row.versions]
+    speaking = [row for row in candidates if _speaks_of(row, sku.version)]
     if speaking:
         return _newest(speaking)
     if sku.version is not None or not candidates:
@@ -168,6 +214,10 @@ def _row_of(rows: Sequence[RateRow], sku: Sku, at: datetime) -> RateRow | Reason
     newest = [_newest([row for row in candidates if version in (row.versions or ())]) for version in versions]
     # Versions with different rates never mix: an alias that could be any of several dear or cheap snapshots is unknown.
     return newest[0] if all(row.rates == newest[0].rates for row in newest) else Reason.VERSION_NOT_KNOWN
+
+
+def _speaks_of(row: RateRow, version: str | None) -> bool:
+    return row.versions is None or version in row.versions
 
 
 def _newest(rows: Sequence[RateRow]) -> RateRow:
@@ -195,6 +245,7 @@ def _discounted(prices: Prices, card: RateCard, sku: Sku, at: datetime, own: Rat
         for discount in card.discounts
         if card.provider is sku.provider
         and discount.model in (None, sku.model)
+        and discount.version in (None, sku.version)
         and discount.scope in (None, scope)
         and discount.starts <= at
     ]

@@ -76,7 +76,8 @@ class Unread:
 
 
 Learned = Metered | ModelNamed | FirstOutput | Repeated | Unread
-_Key = tuple[str, str, Kind, str]
+_Place = tuple[str, str, int | None]
+_Key = tuple[_Place, Kind, str]
 
 
 @dataclass(slots=True)
@@ -113,13 +114,13 @@ class Sessions:
     """The sessions open in this process, and the usages counted; both bounded. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counted: dict[_Key, int] = {}
-        self._sessions: dict[tuple[str, str, str], Session] = {}
+        self._sessions: dict[tuple[_Place, str], Session] = {}
 
     def join(self, endpoint: Endpoint, session_id: str) -> Session:
         """Return the session of this id, new or as other sockets have it, with one socket more."""
-        key = (endpoint.provider, endpoint.server, session_id)
+        key = (_place(endpoint), session_id)
         with self._lock:
             session = self._sessions.setdefault(key, Session(id=session_id))
             session.sockets += 1
@@ -131,14 +132,23 @@ class Sessions:
             session.sockets -= 1
             if session.sockets > 0:
                 return False
-            self._sessions.pop((endpoint.provider, endpoint.server, session.id or ""), None)
+            self._sessions.pop((_place(endpoint), session.id or ""), None)
         return True
+
+    def holding(self, endpoint: Endpoint, response_or_item: str) -> str | None:
+        """Return the id of the session that began this response or committed this item, None if none has yet."""
+        place = _place(endpoint)
+        with self._lock:
+            for (at, session_id), session in self._sessions.items():
+                if at == place and (response_or_item in session.open or response_or_item in session.committed):
+                    return session_id
+        return None
 
     def accept(self, endpoint: Endpoint, usage: Usage) -> bool:
         """Whether `usage` says more than anything counted for its id before, and is so counted from now on."""
         if usage.id is None:
             return True
-        key = (endpoint.provider, endpoint.server, usage.kind, usage.id)
+        key = (_place(endpoint), usage.kind, usage.id)
         rank = RANK[usage.reported]
         with self._lock:
             if self._counted.get(key, -1) >= rank:
@@ -150,4 +160,9 @@ class Sessions:
 
     def begin_anew(self) -> None:
         """In a forked child: a lock that another thread held at the fork would be held for ever."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+
+
+def _place(endpoint: Endpoint) -> _Place:
+    """Ids are unique on one service; two of them on one machine, as in tests, differ in their ports."""
+    return endpoint.provider, endpoint.server, endpoint.port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _MOST_OPEN = 1_024
+_HEAD = 256
 
 
 class Timing:
@@ -28,6 +29,17 @@ class Timing:
         if not self._is_stopped:
             self._speech_ended_at = at
         self._is_stopped = False
+
+    def awaits(self, frame: str | bytes | bytearray) -> bool:
+        """Whether a delta may be a first one that is waited for; quick, since nearly all of them are not.
+
+        Only the head is looked at: of a frame that hides its response further on, nothing is timed.
+        """
+        head = frame[:_HEAD] if isinstance(frame, str) else bytes(frame[:_HEAD]).decode("latin-1")
+        for response, (_, has_begun) in self.begun.items():
+            if response in head:
+                return not has_begun or "audio.delta" in head
+        return len(self.begun) == 1 and "response_id" not in head
 
     def output(self, response: str | None, at: int, *, is_audio: bool) -> tuple[float | None, float | None]:
         """Return the seconds to the first delta of this response and to its first audio, where this delta is it."""

@@ -187,11 +187,14 @@ def _tokens(usage: dict[str, Any], *, text_output: bool, problems: list[Problem]
     produced = _by_modality(out, output_details, "output", problems, otherwise=Modality.TEXT if text_output else None)
     if sent is None and produced is None:
         return None
+    total = _count(usage.get("total_tokens"))
+    if (sent is None) != (produced is None) and total is not None:
+        sent, produced = _other_side(total, sent, produced, Modality.TEXT if text_output else Modality.UNKNOWN)
     if sent is None or produced is None:
         side = "input" if sent is None else "output"
         problems.append(_problem(ProblemKind.DIRECTION_NOT_SAID, f"the usage holds no {side} tokens"))
     sent, produced = sent or {}, produced or {}
-    _check_total(_count(usage.get("total_tokens")), sum(sent.values()) + sum(produced.values()), "total", problems)
+    _check_total(total, sum(sent.values()) + sum(produced.values()), "total", problems)
     cached, unsplit = _cached(sent, input_details, problems)
     return Tokens(
         input=sent,
@@ -200,6 +203,19 @@ def _tokens(usage: dict[str, Any], *, text_output: bool, problems: list[Problem]
         output=produced,
         reasoning=_reasoning(produced, output_details, problems),
     )
+
+
+def _other_side(
+    total: int, sent: dict[Modality, int] | None, produced: dict[Modality, int] | None, otherwise: Modality
+) -> tuple[dict[Modality, int] | None, dict[Modality, int] | None]:
+    """Work out the side that is not told from the total: what is not input is output, and the other way round."""
+    told = sent if sent is not None else produced or {}
+    rest = total - sum(told.values())
+    if rest < 0:
+        return sent, produced
+    if sent is None:
+        return ({Modality.UNKNOWN: rest} if rest else {}), produced
+    return sent, ({otherwise: rest} if rest else {})
 
 
 def _by_modality(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PROGRAM_SECONDS = 60
+_THIS_MACHINE = "127.0.0.1,localhost"
 DEPLOYMENTS = {
     "voice-prod": {"model": "gpt-realtime-mini", "version": "2025-12-15", "scope": "datazone"},
     "transcribe": {"model": "gpt-4o-mini-transcribe", "version": "2025-12-15", "scope": "global"},
@@ -69,8 +70,10 @@ def examples_folder() -> Path:
     raise FileNotFoundError("the example programs are missing; install realtime-spend anew, or run from a checkout")
 
 
-def run(program: Program, ledger: Path, otlp_endpoint: str) -> subprocess.CompletedProcess[str]:
-    """Run `program` to its end under `opentelemetry-instrument`.
+def run(
+    program: Program, ledger: Path, otlp_endpoint: str, *, keep_otlp: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run `program` to its end under `opentelemetry-instrument`. `keep_otlp`: with the user's own OTLP settings.
 
     Raises:
         subprocess.TimeoutExpired: it did not end within a minute.
@@ -78,7 +81,10 @@ def run(program: Program, ledger: Path, otlp_endpoint: str) -> subprocess.Comple
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "REALTIME_SPEND_"))},
         # What a user sets. Headers and the like, for a collector of his own, are passed on.
-        **{name: value for name, value in os.environ.items() if name.startswith("OTEL_EXPORTER_OTLP_")},
+        **{name: value for name, value in os.environ.items() if keep_otlp and name.startswith("OTEL_EXPORTER_OTLP_")},
+        # All servers are on this machine, whatever proxy the rest of the world is behind.
+        "NO_PROXY": _THIS_MACHINE,
+        "no_proxy": _THIS_MACHINE,
         "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_TRACES_EXPORTER": "none",

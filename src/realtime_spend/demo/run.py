@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -21,8 +21,10 @@ from realtime_spend.demo.programs import DEPLOYMENTS, examples_folder, programs,
 from realtime_spend.demo.receiver import receiving
 from realtime_spend.estimates.ledger import read_ledger
 from realtime_spend.rate_cards import load_book
+from realtime_spend.reports.printing import print_table
 from realtime_spend.simulator import Deployment, SimulatorOptions, run_in_thread
 from realtime_spend.simulator import Scope as SimulatedScope
+from realtime_spend.sinks.flusher import is_answered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from realtime_spend.core.rates import RateBook
     from realtime_spend.demo.comparison import Line
     from realtime_spend.demo.receiver import Received
     from realtime_spend.estimates.ledger import Entry
@@ -48,9 +51,10 @@ def run_demo(console: Console, *, seed: int, ledger: Path | None) -> bool:
         DemoError: a program did not end well.
     """
     folder = ledger or Path(mkdtemp(prefix="realtime-spend-demo-"))
-    if folder.is_dir() and any(folder.glob("*.jsonl")):
-        raise DemoError(f"{folder} holds a ledger already; name an empty or a new folder")
+    _check_folder(folder)
     collector = os.environ.get(_OTLP_ENDPOINT)
+    if collector is not None and not is_answered(os.environ):
+        raise DemoError(f"no collector answers at {collector}; start it, or unset {_OTLP_ENDPOINT} to do without one")
     deployments = {
         name: Deployment(model=entry["model"], version=entry["version"], scope=SimulatedScope(entry["scope"]))
         for name, entry in DEPLOYMENTS.items()
@@ -67,7 +71,7 @@ def run_demo(console: Console, *, seed: int, ledger: Path | None) -> bool:
             console.print(
                 f"$ opentelemetry-instrument python {examples_folder().name}/{program.file}   # {program.shows}"
             )
-            ended = run(program, folder, endpoint)
+            ended = run(program, folder, endpoint, keep_otlp=collector is not None)
             console.print(ended.stdout.rstrip(), style="dim")
             if ended.returncode:
                 raise DemoError(f"{program.file} ended with status {ended.returncode}: {ended.stderr.strip()[-2000:]}")
@@ -93,10 +97,20 @@ def run_demo(console: Console, *, seed: int, ledger: Path | None) -> bool:
     return agree
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that holds a ledger already, or cannot hold one, before anything is run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DemoError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
+    if any(folder.glob("*.jsonl")):
+        raise DemoError(f"{folder} holds a ledger already; name an empty or a new folder")
+
+
 def _print_lines(console: Console, lines: Sequence[Line], *, with_otlp: bool) -> None:
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title="\nTokens, seconds and USD", title_justify="left"
-    )
+    table = Table(box=None, pad_edge=False, header_style="bold", title="Tokens, seconds and USD", title_justify="left")
     table.add_column("model", no_wrap=True)
     table.add_column("part", no_wrap=True)
     for heading in ("sent", "ledger", *(["OTLP"] if with_otlp else []), "USD sent", "ledger"):
@@ -120,7 +134,7 @@ def _print_lines(console: Console, lines: Sequence[Line], *, with_otlp: bool) ->
     blanks = [""] * (3 if with_otlp else 2)
     table.add_section()
     table.add_row("total", "", *blanks, money.plain(sent), money.plain(counted), *otlp_total, "")
-    console.print(table)
+    print_table(console, table)
 
 
 def _print_usages(console: Console, entries: Sequence[Entry], truths: Sequence[dict[str, Any]]) -> None:
@@ -143,27 +157,27 @@ def _sent_counts(truths: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 def _print_naive(console: Console, entries: Sequence[Entry]) -> None:
     """Print what the common wrong formulas make of all these usages together."""
+    book = load_book()
     right = money.add(*(entry.cost for entry in entries if entry.cost is not None))
     wrong: dict[str, tuple[Decimal, str]] = {}
     for entry in entries:
-        for name, excess, why in _excesses(entry):
+        for name, excess, why in _excesses(entry, book):
             wrong[name] = (money.add(wrong.get(name, (money.ZERO, ""))[0], excess), why)
     transcribed = money.add(*(entry.cost for entry in entries if entry.kind == "transcription" and entry.cost))
     if transcribed:
         why = "input transcription is billed at a model of its own and is in no response"
         wrong["transcription_ignored"] = (money.subtract(money.ZERO, transcribed), why)
-    table = Table(box=None, pad_edge=False, header_style="bold", title="\nThe common wrong sums", title_justify="left")
+    table = Table(box=None, pad_edge=False, header_style="bold", title="The common wrong sums", title_justify="left")
     for heading in ("formula", "USD", "of right", "why it is wrong"):
         table.add_column(heading, justify="right" if heading in ("USD", "of right") else "left")
     for name, (excess, why) in wrong.items():
         total = money.add(right, excess)
         table.add_row(name, money.plain(total), f"{money.ratio(total, right) or 0:.2f}x", why)
-    console.print(table)
+    print_table(console, table)
 
 
-def _excesses(entry: Entry) -> list[tuple[str, Decimal, str]]:
+def _excesses(entry: Entry, book: RateBook) -> list[tuple[str, Decimal, str]]:
     """Return by how much each wrong formula misses one usage; those that are about one usage at a time."""
-    book = load_book()
     if entry.raw is None or entry.model is None or entry.cost is None:
         return []
     name = entry.model if entry.version is None else f"{entry.model}-{entry.version}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core import money
@@ -65,6 +65,8 @@ def read_ledger(folder: Path, advance: Callable[[int], None] = lambda _bytes: No
     Raises:
         ValueError: there is no ledger; the sentence says what to do.
     """
+    if not folder.exists():
+        raise ValueError(f"{folder} does not exist; name the folder that REALTIME_SPEND_LEDGER was set to")
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; name the one that REALTIME_SPEND_LEDGER was set to")
     files = sorted(folder.glob("*.jsonl"))
@@ -96,6 +98,9 @@ def _take(entry: Entry | None, place: tuple[str, int], reading: Reading, kept: d
 def _is_better(entry: Entry, known: Entry) -> bool:
     if RANK[entry.reported] != RANK[known.reported]:
         return RANK[entry.reported] > RANK[known.reported]
+    if (entry.cost is None) != (known.cost is None):
+        # A sideband that did not learn its model has the same usage without a price.
+        return known.cost is None
     # Live sessions report running totals, of which the greatest stands for all.
     return entry.kind == Kind.LIVE and money.add(*entry.quantities.values()) > money.add(*known.quantities.values())
 
@@ -121,7 +126,7 @@ def parse_entry(line: bytes) -> Entry | None:
     try:
         record = json.loads(line)
         return _entry(record) if isinstance(record, dict) and record.get("v") == _VERSION else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -129,6 +134,7 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     at = datetime.fromisoformat(record["at"])
     if at.tzinfo is None:
         raise ValueError("an instant without an offset")
+    at = at.astimezone(UTC)
     return Entry(
         at=at,
         kind=str(record["kind"]),

@@ -8,6 +8,7 @@ matches, so that all other sockets of the process pay nothing per frame.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ class WebsocketsHook:
         self._waits_for_import = False
         self._patched: tuple[Any, Any] | None = None
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.RLock()
 
     def install(self, observe: Observe, containment: Containment) -> None:
         """Start watching connections that are opened from now on, once the program imports the library."""
@@ -50,10 +52,12 @@ class WebsocketsHook:
     def remove(self) -> None:
         """Stop watching, open connections included, and leave the library as it was found."""
         self._observe = None
-        for protocol in list(self._live):
+        with self._lock:
+            live = list(self._live)
+            self._live.clear()
+        for protocol in live:
             for method in _WATCHED:
                 vars(protocol).pop(method, None)
-        self._live.clear()
         if self._patched is not None:
             owner, wrapper = self._patched
             # Somebody may have wrapped us meanwhile: then our wrapper stays where it is and passes everything through.
@@ -92,7 +96,8 @@ class WebsocketsHook:
             observer = self._observe(library=LIBRARY, host=uri.host, port=uri.port, path=uri.path, query=uri.query)
             if observer is not None:
                 _watch(instance, observer)
-                self._live.add(instance)
+                with self._lock:
+                    self._live.add(instance)
         except Exception:  # noqa: BLE001 - the connection is the host's; ours is only the watching
             self._containment.failed("attaching_to_a_connection")
 
@@ -122,8 +127,10 @@ def _watch(protocol: Any, observer: Observer) -> None:
         return events
 
     def receive_eof() -> None:
-        receive_eof_of(reference())
-        observer.closed()
+        try:
+            receive_eof_of(reference())
+        finally:
+            observer.closed()
 
     # asyncio never reports the end of a connection that a program lets go of without closing it.
     weakref.finalize(protocol, observer.dropped).atexit = False

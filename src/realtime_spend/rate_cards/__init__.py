@@ -7,7 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from realtime_spend.core.card_format import parse_card
-from realtime_spend.core.rates import RateBook, RateCard
+from realtime_spend.core.rates import RateBook, RateCard, by_family
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +22,16 @@ def load_book(own_cards: Iterable[Path] = ()) -> RateBook:
     Raises:
         ValueError: a card cannot be read or is not one; the sentence names the file.
     """
-    own = [read_card(path) for path in own_cards]
-    return RateBook([*own, *(built_in(name) for name in BUILT_IN)])
+    ours = [built_in(name) for name in BUILT_IN]
+    own = [(path, read_card(path)) for path in own_cards]
+    known = [*(card for _, card in own), *ours]
+    settled = []
+    for path, card in own:
+        try:
+            settled.append(by_family(card, known))
+        except ValueError as error:
+            raise ValueError(f"the rate card {path} is not valid: {error}") from None
+    return RateBook([*settled, *ours])
 
 
 def built_in(name: str) -> RateCard:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from realtime_spend.core import money
 from realtime_spend.core.line_items import Unit
+from realtime_spend.reports.printing import print_table
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -47,10 +48,10 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
 def print_explanation(console: Console, explanation: Explanation) -> None:
     """Print line items, total, the wrong sums beside it, and what is doubtful."""
     if explanation.lines:
-        console.print(_line_items(explanation))
+        print_table(console, _line_items(explanation))
     console.print(_total(explanation))
     if explanation.naive:
-        console.print(_naive(explanation))
+        print_table(console, _naive(explanation))
     for problem in explanation.problems:
         console.print(f"! {problem.message}", style="yellow", markup=False)
 
@@ -58,7 +59,7 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
 def _line_items(explanation: Explanation) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "modality", "component"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=True)
     for heading in ("quantity", "unit price", f"cost {explanation.currency}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for line in explanation.lines:
@@ -76,7 +77,9 @@ def _line_items(explanation: Explanation) -> Table:
 def _total(explanation: Explanation) -> Text:
     if explanation.total is None:
         return Text("total: unknown")
-    total = Text(f"total: {money.plain(explanation.total)} {explanation.currency}", style="bold")
+    is_partial = any(line.rate is None for line in explanation.lines)
+    least = "at least " if is_partial else ""
+    total = Text(f"total: {least}{money.plain(explanation.total)} {explanation.currency}", style="bold")
     if explanation.low is not None:
         bounds = f" at most, {money.plain(explanation.low)} at least: the service did not split its counts"
         total.append(bounds, style="not bold")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from realtime_spend.core import money
+from realtime_spend.reports.printing import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from realtime_spend.core.price_list import Difference, ListedRate
 
+_REGIONS = 32
 _PER = {1_000_000: "1M tokens", 60: "minute", 3600: "hour", 1: "second"}
 
 
@@ -44,17 +46,27 @@ def prices_json(rates: Iterable[ListedRate]) -> list[dict[str, Any]]:
     ]
 
 
-def print_prices(console: Console, rates: Sequence[ListedRate]) -> None:
-    """Print one line a row of a card; an asterisk marks a contested rate."""
+def print_prices(console: Console, rates: Sequence[ListedRate], discounts: Sequence[str] = ()) -> None:
+    """Print one line a row of a card; an asterisk marks a contested rate. `discounts` are sentences about them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("provider", "model", "version", "scope", "from", "modality", "input", "cached", "output", "per"):
         right = heading in ("input", "cached", "output")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=right)
+        # A regional price holds in a list of regions.
+        is_list = heading == "scope"
+        table.add_column(
+            heading,
+            justify="right" if right else "left",
+            no_wrap=not is_list,
+            overflow="fold",
+            max_width=_REGIONS if is_list else None,
+        )
     for line in _rows(rates):
         table.add_row(*line)
-    console.print(table)
+    print_table(console, table)
     if any(rate.contested_by for rate in rates):
         console.print("* contested: sources disagree; `--json` gives the other figures and where each comes from")
+    for discount in discounts:
+        console.print(discount)
 
 
 def _rows(rates: Sequence[ListedRate]) -> Iterable[tuple[str, ...]]:
@@ -110,12 +122,12 @@ def print_differences(console: Console, differences: Sequence[Difference]) -> No
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "version", "scope", "region", "part", "ours", "theirs"):
-        table.add_column(heading, justify="right" if heading in ("ours", "theirs") else "left", overflow="fold")
+        table.add_column(heading, justify="right" if heading in ("ours", "theirs") else "left", no_wrap=True)
     for difference in differences:
         sku = difference.sku
         names = (sku.model, sku.version or "any", sku.scope or "-", sku.region or "-", str(difference.part))
         table.add_row(*names, _text(difference.ours) or "-", _text(difference.theirs) or "-")
-    console.print(table)
+    print_table(console, table)
 
 
 def _text(amount: Decimal | None) -> str | None:

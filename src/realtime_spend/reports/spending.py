@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from realtime_spend.core import money
+from realtime_spend.reports.printing import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,13 +42,19 @@ def print_spending(
     """Print a row a group, a total a currency, and what the figures leave out."""
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
     for heading in by:
-        table.add_column(heading, overflow="fold", footer="total" if heading == by[0] else "")
-    for heading, footers in _FIGURES.items():
-        footer = "\n".join(footers(currency, spent) for currency, spent in totals.items())
+        table.add_column(heading, no_wrap=True, footer="total" if heading == by[0] else "")
+    # What is nothing everywhere would only take the room of what is something.
+    figures = {
+        heading: figure
+        for heading, figure in _FIGURES.items()
+        if heading in _ALWAYS or any(figure(currency, spent) not in ("-", "0") for currency, spent in totals.items())
+    }
+    for heading, figure in figures.items():
+        footer = "\n".join(figure(currency, spent) for currency, spent in totals.items())
         table.add_column(heading, justify="right", no_wrap=True, footer=footer)
     for (group, currency), spent in groups.items():
-        table.add_row(*(value or "-" for value in group), *(figure(currency, spent) for figure in _FIGURES.values()))
-    console.print(table)
+        table.add_row(*(value or "-" for value in group), *(figure(currency, spent) for figure in figures.values()))
+    print_table(console, table)
     for problem in problems:
         console.print(f"! {problem}", style="yellow", markup=False)
 
@@ -77,6 +84,9 @@ _FIGURES: dict[str, Any] = {
     "unpriced": lambda _currency, spent: str(spent.unpriced),
     "cost": _cost,
 }
+
+
+_ALWAYS = ("usages", "cost")
 
 
 def _sums(spent: Spending) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.metrics import get_meter_provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,7 @@ class Flusher:
 
     def begin_anew(self) -> None:
         """In a forked child: threads and held locks stay with the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._wanted = self._stopped = False
         self._stop = threading.Event()
@@ -64,17 +65,20 @@ class Flusher:
                     self._thread = None
                     return
                 self._wanted = False
-            flush = getattr(self._provider, "force_flush", None)
-            if flush is None or not _is_answered(os.environ):
-                continue
             try:
-                with suppress_instrumentation():
-                    flush(_TIMEOUT_MILLIS)
+                self._flush()
             except Exception:  # noqa: BLE001 - a foreign exporter may raise anything; the SDK exports again by itself
                 _log.debug("a flush of metrics failed; they are exported again in time", exc_info=True)
 
+    def _flush(self) -> None:
+        # A program may set its provider after we were started: then ours is a proxy, which cannot flush.
+        flush = getattr(self._provider, "force_flush", None) or getattr(get_meter_provider(), "force_flush", None)
+        if flush is not None and is_answered(os.environ):
+            with suppress_instrumentation():
+                flush(_TIMEOUT_MILLIS)
 
-def _is_answered(environment: Mapping[str, str]) -> bool:
+
+def is_answered(environment: Mapping[str, str]) -> bool:
     """Whether anybody listens where OTLP is configured to go; True where the environment does not say.
 
     An exporter without a collector tries again and again, for seconds, and the SDK's last export at the end of the

@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ class Ledger:
 
     def begin_anew(self) -> None:
         """In a forked child: become a writer of its own. The file stays the parent's."""
-        if self._file is not None:
-            os.close(self._file)
+        self._close()
         self._begin()
 
     def append(self, record: Mapping[str, Any]) -> OSError | None:
@@ -51,27 +51,50 @@ class Ledger:
 
     def _begin(self) -> None:
         self.writer = str(uuid.uuid4())
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._file: int | None = None
+        self._identity = (0, 0)
         self._day = ""
         self._torn = False
 
     def _write(self, day: str, line: bytes) -> None:
-        # A removed file would swallow records for ever: it has no name any more, but it can be written to.
-        if self._file is not None and (day != self._day or os.fstat(self._file).st_nlink == 0):
+        if self._file is not None and (day != self._day or not self._is_ours(self._file)):
             self._close()
         if self._file is None:
             self.folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             path = self.folder / f"{day}-{self.writer}.jsonl"
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
-            self._day = day
+            self._day, self._identity = day, _identity(os.fstat(self._file))
         text = b"\n" + line if self._torn else line
         written = os.write(self._file, text)
         self._torn = written < len(text)
         if self._torn:
             raise OSError(0, f"only {written} of {len(text)} bytes were written")
 
-    def _close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
+    def _is_ours(self, file: int) -> bool:
+        """Whether the descriptor still is our file, under a name.
+
+        A host that becomes a daemon closes descriptors that are not its own, and may open others under their numbers.
+        A removed file would swallow records for ever: it has no name any more, but it can be written to.
+        """
+        try:
+            status = os.fstat(file)
+        except OSError:
             self._file = None
+            return False
+        if _identity(status) != self._identity:
+            # Somebody else's by now: neither ours to write to nor ours to close.
+            self._file = None
+            return False
+        return status.st_nlink > 0
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                if _identity(os.fstat(file)) == self._identity:
+                    os.close(file)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -127,7 +128,7 @@ class Metrics:
     """All instruments on one meter provider, and the totals that they report."""
 
     def __init__(self, provider: MeterProvider) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._provider = weakref.ref(provider)
         self._series: dict[Extra | tuple[tuple[str, str | int], ...], Series] = {}
         self._values: dict[str, set[str]] = {}
@@ -167,20 +168,22 @@ class Metrics:
         """
         self._measured.append((histogram, value, attributes))
         if len(self._measured) > _MOST_WAITING:
-            self._record_waiting()
+            # One out for one in: all of them at once would hold the host up for a third of a second.
+            self._record_next()
+
+    def _record_next(self) -> None:
+        # Another thread may have taken the last one.
+        with suppress(IndexError):
+            histogram, value, attributes = self._measured.popleft()
+            self._histograms[histogram].record(value, attributes)
 
     def _record_waiting(self) -> None:
         while self._measured:
-            try:
-                histogram, value, attributes = self._measured.popleft()
-            except IndexError:
-                # Another thread took the last one between the two lines above.
-                return
-            self._histograms[histogram].record(value, attributes)
+            self._record_next()
 
     def begin_anew(self) -> None:
         """In a forked child: start from zero, since the parent reports what it counted. A held lock stays held."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._measured = deque()
         # An exporter of increases remembers, in the child too, what it last saw; from zero it would report less than
         # nothing. So there the totals go on, and only what the child adds is an increase.
@@ -190,6 +193,9 @@ class Metrics:
     def _reports_increases(self) -> bool:
         """Whether all readers of the provider export deltas. The SDK does not say so in public."""
         provider: Any = self._provider()
+        if not hasattr(provider, "force_flush"):
+            # A proxy from before the program set its provider.
+            provider = get_meter_provider()
         configuration = getattr(provider, "_sdk_config", None)
         readers: Any = getattr(provider, "_metric_readers", None) or getattr(configuration, "metric_readers", ())
         found = [
