@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from realtime_spend.core.card_format import parse_card
-from realtime_spend.core.explanation import ExplainedLine, Explanation, NaiveSum, Remark
+from realtime_spend.core.explanation import ExplainedLine, Explanation, Remark
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Rate, Sku
+from realtime_spend.core.naive import NaiveSum
 from realtime_spend.core.price_list import Difference, listed_rates
 from realtime_spend.core.rates import RateBook, Reason
 from realtime_spend.core.spending import Spending

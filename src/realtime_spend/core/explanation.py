@@ -1,21 +1,20 @@
 """What a usage costs, line by line, and what the common wrong sums make of it.
 
-Each wrong formula is one that people have published or filed as a bug. They are computed from the same usage at the
-same rates, so that somebody who arrived at one of these numbers recognises his mistake by its amount.
+The wrong sums are in `realtime_spend.core.naive`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money, session_log
 from realtime_spend.core.connection import Connection
 from realtime_spend.core.endpoints import Endpoint
-from realtime_spend.core.line_items import Component, Modality, Part, Provider, Rate, Scope
+from realtime_spend.core.line_items import Part, Provider, Rate, Scope
+from realtime_spend.core.naive import NaiveSum, PricedUsage, naive_sums
 from realtime_spend.core.naming import Named, Naming
-from realtime_spend.core.pricing import Priced, price
+from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import ModelKind, Prices, Reason
 from realtime_spend.core.session import Metered, Repeated, Sessions
 from realtime_spend.core.usage import Kind, Reported, Usage, numbers_of, read_amounts
@@ -23,6 +22,7 @@ from realtime_spend.core.usage import Kind, Reported, Usage, numbers_of, read_am
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
+    from decimal import Decimal
 
     from realtime_spend.core.rates import Contest, RateBook
     from realtime_spend.core.session import Learned
@@ -33,7 +33,6 @@ _KINDS = {
     ModelKind.TRANSLATION: Kind.TRANSLATION,
     ModelKind.LIVE: Kind.LIVE,
 }
-_TEXT_OUTPUT = Part(Modality.TEXT, Component.OUTPUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +60,6 @@ class ExplainedLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NaiveSum:
-    """A common wrong formula: what it gives, how many times the right cost that is, and why it is wrong."""
-
-    name: str
-    total: Decimal
-    ratio: Decimal | None
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
     """Something that keeps the total from being the whole truth, in one sentence."""
 
@@ -91,16 +80,6 @@ class Explanation:
     problems: tuple[Remark, ...]
     usages: int
     card: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """One usage with everything found out about it."""
-
-    usage: Usage
-    model: str | None
-    priced: Priced
-    prices: Prices | None
 
 
 def explain(log: session_log.Log, naming: Naming, book: RateBook, assumptions: Assumptions) -> Explanation:
@@ -124,7 +103,7 @@ def explain(log: session_log.Log, naming: Naming, book: RateBook, assumptions: A
         low=money.add(*(_low(entry) for entry in entries)) if is_interval and total is not None else None,
         high=total if is_interval else None,
         currency=next(iter(currencies), "USD"),
-        naive=tuple(_naive(entries, total)) if total is not None and not _is_partial(entries) else (),
+        naive=tuple(naive_sums(entries, total)),
         problems=tuple(dict.fromkeys(remarks)),
         usages=len(entries),
         card=next((entry.priced.card for entry in entries if entry.priced.card), None),
@@ -180,7 +159,7 @@ def _bare(usage: dict[str, object], book: RateBook, assumptions: Assumptions) ->
     )
 
 
-def _entry(metered: Metered, naming: Naming, book: RateBook, assumptions: Assumptions) -> _Entry:
+def _entry(metered: Metered, naming: Naming, book: RateBook, assumptions: Assumptions) -> PricedUsage:
     endpoint = Endpoint(provider=assumptions.provider, server="", port=None, scope=assumptions.scope)
     resolved = naming.resolve(endpoint, metered.named)
     model = metered.named.said or metered.named.requested
@@ -191,7 +170,7 @@ def _entry(metered: Metered, naming: Naming, book: RateBook, assumptions: Assump
         scope = assumptions.scope or resolved.sku.scope or Scope.GLOBAL
         sku = replace(resolved.sku, scope=scope, region=assumptions.region or resolved.sku.region)
         prices = book.prices(sku, assumptions.at)
-    return _Entry(
+    return PricedUsage(
         usage=metered.usage,
         model=model,
         priced=price(metered.usage.amounts, prices),
@@ -199,17 +178,12 @@ def _entry(metered: Metered, naming: Naming, book: RateBook, assumptions: Assump
     )
 
 
-def _is_partial(entries: Sequence[_Entry]) -> bool:
-    """Whether something has no price, or no exact one: then wrong sums have no right one to be held against."""
-    return any(entry.priced.reasons or entry.priced.low is not None for entry in entries)
-
-
-def _low(entry: _Entry) -> Decimal:
+def _low(entry: PricedUsage) -> Decimal:
     priced = entry.priced
     return priced.low if priced.low is not None else priced.cost or money.ZERO
 
 
-def _lines(entries: Sequence[_Entry]) -> Iterator[ExplainedLine]:
+def _lines(entries: Sequence[PricedUsage]) -> Iterator[ExplainedLine]:
     """Add up equal skus at equal rates, in the order in which they first appear."""
     found: dict[tuple[str | None, Part, Rate | None, Reason | None], tuple[Decimal, Decimal]] = {}
     for entry in entries:
@@ -224,7 +198,7 @@ def _lines(entries: Sequence[_Entry]) -> Iterator[ExplainedLine]:
         )
 
 
-def _remarks(entry: _Entry) -> Iterator[Remark]:
+def _remarks(entry: PricedUsage) -> Iterator[Remark]:
     usage, model = entry.usage, entry.model
     for problem in usage.amounts.problems:
         yield Remark(kind=problem.kind, message=f"{_what(usage)}: {problem.message}")
@@ -264,60 +238,3 @@ _WHY_UNPRICED = {
     Reason.REGION_NOT_KNOWN: "{what} has no price because regional rates differ from region to region: give --region",
     Reason.NO_RATE: "{what} has a part that has no rate on the cards for {model} at that time and scope",
 }
-
-
-def _naive(entries: Sequence[_Entry], total: Decimal) -> Iterator[NaiveSum]:
-    saved = money.add(*(saving for entry in entries for saving in entry.priced.savings.values()))
-    if saved:
-        why = "cached tokens are part of the input tokens and cost less; this charges them at the full rate"
-        yield _sum("cache_ignored", money.add(total, saved), total, why)
-        cached = money.add(*(line.cost or money.ZERO for entry in entries for line in _cached(entry)))
-        why = "cached tokens are already inside the input tokens; this charges them in full and then once more"
-        yield _sum("cache_added", money.add(total, saved, cached), total, why)
-    flat = _at_text_rates(entries)
-    if flat is not None:
-        why = "each modality has its own rate, and audio costs several times what text does; this charges all as text"
-        yield _sum("modality_ignored", flat, total, why)
-    reasoning = money.add(*(_reasoning(entry) for entry in entries))
-    if reasoning:
-        why = "reasoning tokens are already inside the output text tokens; this charges them twice"
-        yield _sum("reasoning_added", money.add(total, reasoning), total, why)
-    transcribed = money.add(
-        *(entry.priced.cost or money.ZERO for entry in entries if entry.usage.kind is Kind.TRANSCRIPTION)
-    )
-    if transcribed and transcribed != total:
-        why = "input transcription is billed at a model of its own and is in no response; this leaves it out"
-        yield _sum("transcription_ignored", money.subtract(total, transcribed), total, why)
-
-
-def _sum(name: str, total: Decimal, right: Decimal, why: str) -> NaiveSum:
-    return NaiveSum(name=name, total=total, ratio=money.ratio(total, right), why=why)
-
-
-def _cached(entry: _Entry) -> Iterator[ExplainedLine]:
-    return (line for line in _lines([entry]) if line.part.component is Component.CACHED_INPUT)
-
-
-def _at_text_rates(entries: Sequence[_Entry]) -> Decimal | None:
-    """Return what all tokens would cost at their models' text rates; None where that is no different, or unknown."""
-    total = money.ZERO
-    differs = False
-    for entry in entries:
-        for line in entry.priced.items:
-            rates = entry.prices.rates if entry.prices else {}
-            rate = (
-                line.rate
-                if line.part.component is Component.DURATION
-                else rates.get(Part(Modality.TEXT, line.part.component))
-            )
-            if rate is None:
-                return None
-            differs = differs or rate != line.rate
-            total = money.add(total, rate.cost(line.quantity))
-    return total if differs else None
-
-
-def _reasoning(entry: _Entry) -> Decimal:
-    tokens = entry.usage.amounts.tokens
-    rate = entry.prices.rates.get(_TEXT_OUTPUT) if entry.prices else None
-    return money.ZERO if tokens is None or rate is None else rate.cost(Decimal(tokens.reasoning))

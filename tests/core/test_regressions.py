@@ -1,4 +1,4 @@
-"""Faults that reviews found, each by its smallest case: money that was wrong, guessed or lost."""
+"""Faults that once were, each by its smallest case: money that was wrong, guessed or lost."""
 
 from __future__ import annotations
 
