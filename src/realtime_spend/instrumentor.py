@@ -73,16 +73,11 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
         configuration = configure(os.environ, arguments)
         meters = names.metrics_of(provider)
 
-        def count(kind: str) -> None:
-            series = meters.series({})
-            with meters.lock:
-                series.add(names.ERRORS, ((names.KIND, kind),), 1)
-
-        containment = Containment(count)
+        containment = Containment(meters.count_error)
         for problem in configuration.problems:
-            count("configuration")
+            meters.count_error("configuration")
             containment.say_once(problem, "%s", problem)
-        book = _book(configuration, containment, count)
+        book = _book(configuration, containment, meters)
         metering = Metering(
             book=book,
             naming=Naming(book, configuration.deployments),
@@ -119,10 +114,10 @@ class _Observing:
             return None
 
 
-def _book(configuration: Configuration, containment: Containment, count: Any) -> RateBook:
+def _book(configuration: Configuration, containment: Containment, meters: names.Metrics) -> RateBook:
     try:
         return load_book(configuration.rate_cards)
     except ValueError as error:
-        count("configuration")
+        meters.count_error("configuration")
         containment.say_once("cards", "REALTIME_SPEND_RATE_CARDS is set aside: %s", error)
         return load_book()

@@ -136,15 +136,9 @@ class Metering:
             elif isinstance(item, ModelNamed):
                 self._named(watcher, item.named)
             elif isinstance(item, Unread):
-                self.count_error(item.fault)
+                self._metrics.count_error(item.fault)
             elif self._counts:
                 self._observed(watcher, item)
-
-    def count_error(self, kind: str) -> None:
-        """Count something doubtful, assumed or wrong."""
-        series = self._metrics.series({})
-        with self._metrics.lock:
-            series.add(names.ERRORS, ((names.KIND, kind),), 1)
 
     def resolve(self, watcher: Watcher, named: Named) -> tuple[Resolved, Series]:
         """Find the sku of these names and the totals to add to; say so once where there is none."""
@@ -226,7 +220,7 @@ class Metering:
                 attributes=watcher.attributes,
             )
             if (error := self._ledger.append(record)) is not None:
-                self.count_error("ledger")
+                self._metrics.count_error("ledger")
                 self.containment.say_once(
                     "ledger",
                     "the ledger in %s cannot be written (%s): usage is missing from it",

@@ -151,6 +151,12 @@ class Metrics:
         with self.lock:
             return self._series.setdefault(key, Series(attributes))
 
+    def count_error(self, kind: str) -> None:
+        """Count something doubtful, assumed or wrong that belongs to no session."""
+        series = self.series({})
+        with self.lock:
+            series.add(ERRORS, ((KIND, kind),), 1)
+
     def bounded(self, key: str, value: str) -> str:
         """Return `value`, or `other` once `key` has had as many values as a metric should carry."""
         with self.lock:
