@@ -48,6 +48,11 @@ def _wait_until_idle() -> None:
         time.sleep(0.005)
 
 
+@pytest.fixture(autouse=True)
+def no_thread_of_an_earlier_test_is_counted() -> None:
+    _wait_until_idle()
+
+
 def test_requests_that_come_together_make_one_flush() -> None:
     provider = Provider()
     flusher = Flusher(provider)
