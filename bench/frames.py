@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -38,18 +39,9 @@ ROUNDS = 41
 FRAMES = 400
 URL = "ws://127.0.0.1/v1/realtime?model=gpt-realtime"
 SIZES = (1_024, 8_192, 40_960)
-USAGE = {
-    "total_tokens": 9492,
-    "input_tokens": 8223,
-    "output_tokens": 1269,
-    "input_token_details": {
-        "text_tokens": 5378,
-        "audio_tokens": 2845,
-        "cached_tokens": 8192,
-        "cached_tokens_details": {"text_tokens": 5376, "audio_tokens": 2816},
-    },
-    "output_token_details": {"text_tokens": 250, "audio_tokens": 1019},
-}
+# The usage of the README: one that people were billed half of what they had worked out for.
+_FILE = Path(__file__).resolve().parents[1] / "examples" / "usage.json"
+USAGE = json.loads(_FILE.read_text(encoding="utf-8"))["usage"]
 
 
 def delta(size: int) -> bytes:

@@ -8,30 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from realtime_spend.cli import Instant, main
+from realtime_spend.cli import main
+from realtime_spend.terminal import Instant
 from realtime_spend.version import __version__
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _MINI = "gpt-4o-mini-realtime-preview-2024-12-17"
-F1: dict[str, Any] = {
-    "total_tokens": 9492,
-    "input_tokens": 8223,
-    "output_tokens": 1269,
-    "input_token_details": {
-        "text_tokens": 5378,
-        "audio_tokens": 2845,
-        "cached_tokens": 8192,
-        "cached_tokens_details": {"text_tokens": 5376, "audio_tokens": 2816},
-    },
-    "output_token_details": {"text_tokens": 250, "audio_tokens": 1019},
-}
+# The usage of the README: one that people were billed half of what they had worked out for.
+_FILE = Path(__file__).resolve().parents[1] / "examples" / "usage.json"
+F1: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))["usage"]
 T1: dict[str, Any] = {
     "type": "tokens",
     "total_tokens": 57,

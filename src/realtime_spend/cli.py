@@ -6,68 +6,27 @@ says what to do). Standard output holds the answer and nothing else, so that `--
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from realtime_spend.core.line_items import Provider, Scope
+from realtime_spend.terminal import InputError, Instant, console_of, name_of, print_json, progress, read_text
 from realtime_spend.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from realtime_spend.configuration import Configuration
     from realtime_spend.core.rates import RateBook
 
-_UNREADABLE = 2
 # As shells count a program that Ctrl-C ended.
 _INTERRUPTED = 130
 # Their values: click would take the names of an enum's members.
 _PROVIDERS = click.Choice([provider.value for provider in Provider])
 _SCOPES = click.Choice([scope.value for scope in Scope])
-
-
-class InputError(click.ClickException):
-    """The input cannot be read; the sentence says what to do."""
-
-    exit_code = _UNREADABLE
-
-
-if TYPE_CHECKING:
-    _InstantType = click.ParamType[datetime]
-else:
-    # Before 8.4 click's types could not be subscribed, and many environments hold it back.
-    _InstantType = click.ParamType
-
-
-class Instant(_InstantType):
-    """A day or an instant in ISO 8601; UTC where it has no offset. With `ends` a day means the end of it."""
-
-    name = "instant"
-
-    def __init__(self, *, ends: bool = False) -> None:
-        self._ends = ends
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the aware instant."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            how = "write 2026-11-22 or 2026-11-22T10:00:00Z"
-            self.fail(f"{value!r} is neither a day nor an instant; {how}", param, ctx)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        if not self._ends or len(value) > len("2026-11-22"):
-            return at
-        # The last day there is has no day after it.
-        return min(at, datetime.max.replace(tzinfo=UTC) - timedelta(days=1)) + timedelta(days=1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -119,9 +78,9 @@ def explain(
     configuration = _configuration()
     book = _book(configuration)
     try:
-        log = read_log(_text(file))
+        log = read_log(read_text(file))
     except ValueError as error:
-        raise InputError(f"{_name(file)}: {error}") from None
+        raise InputError(f"{name_of(file)}: {error}") from None
     explanation = explained(
         log,
         Naming(book, configuration.deployments),
@@ -136,12 +95,12 @@ def explain(
         ),
     )
     if as_json:
-        _print_json(explanation_json(explanation))
+        print_json(explanation_json(explanation))
     else:
-        print_explanation(_console(), explanation)
+        print_explanation(console_of(), explanation)
     if log.unreadable:
         lines = ", ".join(map(str, log.unreadable[:5])) + (" ..." if len(log.unreadable) > 5 else "")  # noqa: PLR2004 - enough to find them
-        raise InputError(f"{_name(file)}: line {lines} is not JSON; mend or remove it. The rest is explained above")
+        raise InputError(f"{name_of(file)}: line {lines} is not JSON; mend or remove it. The rest is explained above")
 
 
 @main.command()
@@ -175,15 +134,15 @@ def report(
     by = tuple(key.strip() for keys in by for key in keys.split(",") if key.strip())
     # The ledger holds its costs: a card of one's own that cannot be read is no reason not to add them up.
     book = _book(configuration, is_needed=False)
-    with _progress("reading the ledger", ledger_size(folder), shown=not as_json) as advance:
+    with progress("reading the ledger", ledger_size(folder), shown=not as_json) as advance:
         try:
             spent = add_up(folder, by or ("day", "model"), since=since, until=until, book=book, advance=advance)
         except ValueError as error:
             raise InputError(str(error)) from None
     if as_json:
-        _print_json(spending_json(spent.by, spent.groups, spent.totals, spent.problems))
+        print_json(spending_json(spent.by, spent.groups, spent.totals, spent.problems))
     else:
-        print_spending(_console(), spent.by, spent.groups, spent.totals, spent.problems)
+        print_spending(console_of(), spent.by, spent.groups, spent.totals, spent.problems)
 
 
 @main.command()
@@ -212,7 +171,7 @@ def prices(
             found = list(differences(load_book(), read_card(compare), at or datetime.now(UTC)))
         except ValueError as error:
             raise InputError(str(error)) from None
-        _print_json(differences_json(found)) if as_json else print_differences(_console(), found)
+        print_json(differences_json(found)) if as_json else print_differences(console_of(), found)
         return
     book = _book(_configuration())
     if check:
@@ -221,7 +180,7 @@ def prices(
     rates = list(listed_rates(book, Provider(provider) if provider else None, model))
     if not rates:
         raise InputError(f"no card has a rate for {model!r}; run `realtime-spend prices` for all that there are")
-    _print_json(prices_json(rates)) if as_json else print_prices(_console(), rates, list(discounts_of(book)))
+    print_json(prices_json(rates)) if as_json else print_prices(console_of(), rates, list(discounts_of(book)))
 
 
 @main.command()
@@ -298,7 +257,7 @@ def demo(*, seed: int, ledger: Path | None) -> None:
     except ImportError as error:
         raise InputError(f"the demo needs {error.name}: pip install 'realtime-spend[demo]'") from None
     try:
-        agree = run_demo(_console(), seed=seed, ledger=ledger)
+        agree = run_demo(console_of(), seed=seed, ledger=ledger)
     except DemoError as error:
         raise InputError(str(error)) from None
     except KeyboardInterrupt:
@@ -319,26 +278,13 @@ def _check(book: RateBook, *, as_json: bool) -> None:
         for card in book.cards
     ]
     if as_json:
-        _print_json(cards)
+        print_json(cards)
         return
     for card in cards:
         click.echo(
             "{card}: {rates} rates of {models} models, {days_old} days old, {contested} contested, "
             "{without_source} without a source".format(**card)
         )
-
-
-@contextmanager
-def _progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show progress on standard error where somebody is looking; give what is to be told each step."""
-    from rich.progress import Progress
-
-    if not shown or not sys.stderr.isatty():
-        yield lambda _step: None
-        return
-    with Progress(console=_console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda step: progress.advance(task, step)
 
 
 def _configuration() -> Configuration:
@@ -360,34 +306,6 @@ def _book(configuration: Configuration, *, is_needed: bool = True) -> RateBook:
             raise InputError(str(error)) from None
         click.echo(f"realtime-spend: {error}", err=True)
         return load_book()
-
-
-def _text(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}; give a file, or - for standard input") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{_name(file)}: it is not UTF-8 text; give JSON") from None
-
-
-def _name(file: str) -> str:
-    return "standard input" if file == "-" else file
-
-
-def _console(*, stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    # Into a pipe or a file there is no width: tables are as wide as they need to be, not cut at 80.
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
-    # What we print comes from files and services: it is text, never markup.
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,6 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
     def _start(self, provider: MeterProvider, arguments: dict[str, Any]) -> None:
         configuration = configure(os.environ, arguments)
         meters = names.metrics_of(provider)
-
         containment = Containment(meters.count_error)
         for problem in configuration.problems:
             meters.count_error("configuration")

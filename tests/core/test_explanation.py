@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,18 +20,9 @@ from realtime_spend.rate_cards import load_book
 Explain = Callable[..., Explanation]
 _AT = datetime(2026, 11, 18, 10, tzinfo=UTC)
 _MINI = "gpt-4o-mini-realtime-preview-2024-12-17"
-F1: dict[str, Any] = {
-    "total_tokens": 9492,
-    "input_tokens": 8223,
-    "output_tokens": 1269,
-    "input_token_details": {
-        "text_tokens": 5378,
-        "audio_tokens": 2845,
-        "cached_tokens": 8192,
-        "cached_tokens_details": {"text_tokens": 5376, "audio_tokens": 2816},
-    },
-    "output_token_details": {"text_tokens": 250, "audio_tokens": 1019},
-}
+# The usage of the README: one that people were billed half of what they had worked out for.
+_FILE = Path(__file__).resolve().parents[2] / "examples" / "usage.json"
+F1: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))["usage"]
 T1: dict[str, Any] = {
     "type": "tokens",
     "total_tokens": 57,

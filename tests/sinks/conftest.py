@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,18 +14,9 @@ if TYPE_CHECKING:
 
     from realtime_spend.core.rates import RateBook
 
-F1: dict[str, Any] = {
-    "total_tokens": 9492,
-    "input_tokens": 8223,
-    "output_tokens": 1269,
-    "input_token_details": {
-        "text_tokens": 5378,
-        "audio_tokens": 2845,
-        "cached_tokens": 8192,
-        "cached_tokens_details": {"text_tokens": 5376, "audio_tokens": 2816},
-    },
-    "output_token_details": {"text_tokens": 250, "audio_tokens": 1019},
-}
+# The usage of the README: one that people were billed half of what they had worked out for.
+_FILE = Path(__file__).resolve().parents[2] / "examples" / "usage.json"
+F1: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))["usage"]
 
 
 @pytest.fixture

@@ -33,10 +33,9 @@ def exact(text: str) -> Decimal:
         raise ValueError(f"{text!r} is not a decimal number") from None
     if not amount.is_finite():
         raise ValueError(f"{text!r} is not a finite number")
-    sign_digits_exponent = amount.as_tuple()
-    if len(sign_digits_exponent.digits) > _MOST_DIGITS or (amount and amount.adjusted() >= _MOST_BEFORE_POINT):
-        raise ValueError(f"{text!r} has more digits than any amount of money")
-    if int(sign_digits_exponent.exponent) < -_MOST_DIGITS or int(sign_digits_exponent.exponent) > _MOST_BEFORE_POINT:
+    _, digits, exponent = amount.as_tuple()
+    is_large = (amount and amount.adjusted() >= _MOST_BEFORE_POINT) or int(exponent) > _MOST_BEFORE_POINT
+    if is_large or len(digits) > _MOST_DIGITS or int(exponent) < -_MOST_DIGITS:
         raise ValueError(f"{text!r} has more digits than any amount of money")
     return amount
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.rates import RateBook
 
-_TRANSCRIBING = (ModelKind.TRANSCRIPTION,)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
@@ -109,6 +107,6 @@ class Naming:
 
 def _fitting(listed: Listed, named: Named) -> Listed | Reason:
     """Refuse to price a transcription at a model that does not transcribe: it is billed at another model's rates."""
-    if named.transcription and listed.kind not in _TRANSCRIBING:
+    if named.transcription and listed.kind is not ModelKind.TRANSCRIPTION:
         return Reason.NOT_A_TRANSCRIPTION_MODEL
     return listed

@@ -8,6 +8,7 @@ matches, so that all other sockets of the process pay nothing per frame.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -66,8 +67,6 @@ class WebsocketsHook:
                 self._patched = None
 
     def _patch_if_imported(self) -> None:
-        import sys  # noqa: PLC0415 - needed on this path alone
-
         if _MODULE in sys.modules:
             self._imported(sys.modules[_MODULE])
 
