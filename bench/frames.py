@@ -111,7 +111,7 @@ def usages(table: Table) -> None:
         RealtimeInstrumentor().instrument(meter_provider=MeterProvider([reader]), ledger=folder)
         endpoint = recognise("api.openai.com", 443, "/v1/realtime", "model=gpt-realtime")
         assert endpoint is not None  # noqa: S101 - it is the protocol's own URL
-        watcher = Watcher(RUNNING[0], endpoint, {})
+        watcher = Watcher(RUNNING[0].metering, endpoint, {})
         watcher.opened()
         watcher.frame(b'{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime"}}')
         events = iter([usage_event(number) for number in range(ROUNDS * FRAMES)])

@@ -690,7 +690,7 @@ async def test_an_error_while_connecting_leaves_the_connection_alone_and_unwatch
 
     monkeypatch.setattr(Containment, "reraise", False)
     instrument()
-    monkeypatch.setattr("realtime_spend.instrumentor.recognise", fail)
+    monkeypatch.setattr("realtime_spend.observing.recognise", fail)
     assert len(await service.talk(_session(), _done())) == 2
     assert {attributes["realtime_spend.kind"] for attributes, _ in seen.points(_ERRORS)} == {
         "internal.watching_a_connection"

@@ -8,6 +8,7 @@
 | REALTIME_SPEND_ACCOUNT | account | the account to record where a URL does not tell it |
 | REALTIME_SPEND_ROLE | role | `observer`: write the ledger, leave the metrics to another process |
 | REALTIME_SPEND_DISABLED_LIBRARIES | disabled_libraries | socket libraries to leave alone, separated by commas |
+| REALTIME_SPEND_SNIFF | sniff | `true`: look into the first messages of every socket, for a gateway of unknown URL |
 | REALTIME_SPEND_ENDPOINTS | endpoints | more hosts or paths that speak the protocol, separated by commas |
 | REALTIME_SPEND_BAGGAGE_KEYS | baggage_keys | baggage entries to copy onto metrics and ledger, separated by commas |
 """
@@ -32,7 +33,8 @@ PREFIX = "REALTIME_SPEND_"
 _OF_EVERY_INSTRUMENTOR = {"tracer_provider", "meter_provider", "logger_provider", "skip_dep_check"}
 _OF_EVERY_INSTRUMENTOR |= {"raise_exception_on_conflict"}
 # The socket libraries that there are hooks for.
-LIBRARIES = frozenset({"websockets"})
+LIBRARIES = frozenset({"websockets", "aiohttp", "websocket-client", "httpx-ws", "aiortc"})
+_ON, _OFF = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 _DEPLOYMENT_KEYS = {"model", "version", "scope", "region"}
 
 
@@ -53,6 +55,7 @@ class Configuration:
     account: str | None = None
     role: Role = Role.COUNTER
     disabled_libraries: frozenset[str] = frozenset()
+    sniff: bool = False
     endpoints: tuple[ExtraEndpoint, ...] = ()
     baggage_keys: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -147,6 +150,13 @@ def _role(value: object) -> Role:
     return Role(str(value))
 
 
+def _switch(value: object) -> bool:
+    text = str(value).strip().lower()
+    if text not in _ON | _OFF:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return text in _ON
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "ledger": _folder,
     "rate_cards": _paths,
@@ -154,6 +164,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "account": str,
     "role": _role,
     "disabled_libraries": _libraries,
+    "sniff": _switch,
     "endpoints": lambda value: tuple(parse_extra_endpoint(entry) for entry in _listed(value)),
     "baggage_keys": lambda value: tuple(_listed(value)),
 }

@@ -48,6 +48,22 @@ class Containment:
             where,
         )
 
+    def cannot_watch(self, library: str, installed: str, error: Exception) -> None:
+        """Account for a socket library that is not as its hook knows it: everything that it carries goes unseen."""
+        if self.reraise:
+            raise error
+        with suppress(Exception):
+            self._count("internal.attaching")
+            self.say_once(
+                f"attaching to {library}",
+                "the sessions that %s carries are NOT metered: it is not as this version knows it (%s: %s). Look for "
+                "a newer realtime-spend; REALTIME_SPEND_DISABLED_LIBRARIES=%s says that this is meant",
+                installed,
+                type(error).__name__,
+                error,
+                library,
+            )
+
     def say_of_name_once(self, name: str, sentence: str, *arguments: object) -> None:
         """Log a warning about a name from the wire, of which there may be any number; a bounded number is told."""
         if name in self._names or len(self._names) < _MOST_NAMES:

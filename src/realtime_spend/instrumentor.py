@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # it opts out
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from realtime_spend.attribution import attributes_now
 from realtime_spend.configuration import Configuration, Role, configure
 from realtime_spend.containment import Containment
-from realtime_spend.core.endpoints import recognise
 from realtime_spend.core.naming import Naming
-from realtime_spend.hooks.websockets import LIBRARY as WEBSOCKETS
+from realtime_spend.hooks.aiohttp import AiohttpHook
+from realtime_spend.hooks.aiortc import AiortcHook
+from realtime_spend.hooks.httpx_ws import HttpxWsHook
+from realtime_spend.hooks.websocket_client import WebsocketClientHook
 from realtime_spend.hooks.websockets import WebsocketsHook
+from realtime_spend.hooks.websockets_legacy import LegacyWebsocketsHook
 from realtime_spend.metering import Metering
+from realtime_spend.observing import RUNNING, Observing
 from realtime_spend.rate_cards import load_book
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.flusher import Flusher
 from realtime_spend.sinks.ledger import Ledger
-from realtime_spend.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,10 +31,16 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
     from realtime_spend.core.rates import RateBook
+    from realtime_spend.hooks.attaching import Hook
 
-_HOOKS = {WEBSOCKETS: WebsocketsHook()}
-# BaseInstrumentor is a singleton whose __init__ runs again at each construction, so what must last is kept out of it.
-RUNNING: list[Metering] = []
+_HOOKS: tuple[Hook, ...] = (
+    WebsocketsHook(),
+    LegacyWebsocketsHook(),
+    AiohttpHook(),
+    WebsocketClientHook(),
+    HttpxWsHook(),
+    AiortcHook(),
+)
 
 
 class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its module opts out of type checking
@@ -41,7 +48,8 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
 
     `RealtimeInstrumentor().instrument(...)` takes `meter_provider`, and as keyword arguments the names of
     `realtime_spend.configuration`: `ledger`, `rate_cards`, `deployments`, `account`, `role`, `disabled_libraries`,
-    `endpoints`, `baggage_keys`. Nothing here raises: with a wrong value the default holds, and a log line says so.
+    `sniff`, `endpoints`, `baggage_keys`. Nothing here raises: with a wrong value the default holds,
+    and a log line says so.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -63,10 +71,10 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
     def _stop(self) -> None:
         # First the books, while the sockets still hold who watches them.
         if RUNNING:
-            metering = RUNNING.pop()
+            metering = RUNNING.pop().metering
             metering.abandon()
             atexit.unregister(metering.finish)
-        for hook in _HOOKS.values():
+        for hook in _HOOKS:
             hook.remove()
 
     def _start(self, provider: MeterProvider, arguments: dict[str, Any]) -> None:
@@ -87,30 +95,13 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
             counts=configuration.role is Role.COUNTER,
             account=configuration.account,
         )
-        RUNNING.append(metering)
+        observe = Observing(metering, configuration, containment)
+        RUNNING.append(observe)
         # Registered after the SDK's own exit handler, so run before it: what is lost at the end is still exported.
         atexit.register(metering.finish)
-        observe = _Observing(metering, configuration, containment)
-        for library, hook in _HOOKS.items():
-            if library not in configuration.disabled_libraries:
+        for hook in _HOOKS:
+            if hook.library not in configuration.disabled_libraries:
                 hook.install(observe, containment)
-
-
-class _Observing:
-    """Decides at connect time, in the context of whoever connects, whether and for whom a socket is watched."""
-
-    def __init__(self, metering: Metering, configuration: Configuration, containment: Containment) -> None:
-        self._metering, self._configuration, self._containment = metering, configuration, containment
-
-    def __call__(self, *, library: str, host: str, port: int | None, path: str, query: str) -> Watcher | None:  # noqa: ARG002 - the hook says who asks
-        try:
-            endpoint = recognise(host, port, path, query, self._configuration.endpoints)
-            if endpoint is None or not is_instrumentation_enabled():
-                return None
-            return Watcher(self._metering, endpoint, attributes_now(self._configuration.baggage_keys))
-        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
-            self._containment.failed("watching_a_connection")
-            return None
 
 
 def _book(configuration: Configuration, containment: Containment, meters: names.Metrics) -> RateBook:

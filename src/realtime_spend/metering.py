@@ -216,6 +216,7 @@ class Metering:
                 resolved,
                 priced,
                 at=at,
+                origin=watcher.origin,
                 account=self._account_of(watcher.endpoint),
                 attributes=watcher.attributes,
             )

@@ -6,14 +6,19 @@ import time
 from typing import TYPE_CHECKING
 
 from realtime_spend.core.connection import Connection
+from realtime_spend.core.events import begins_session
+from realtime_spend.core.frames import Reassembly
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.naming import Named, Resolved
     from realtime_spend.metering import Metering
     from realtime_spend.sinks.metrics import Series
+
+
+_LOOKED_INTO = 3
 
 
 class Watcher:
@@ -28,10 +33,14 @@ class Watcher:
         "_series",
         "counted_under",
         "endpoint",
+        "origin",
     )
 
-    def __init__(self, metering: Metering, endpoint: Endpoint, attributes: Mapping[str, str]) -> None:
+    def __init__(
+        self, metering: Metering, endpoint: Endpoint, attributes: Mapping[str, str], origin: str = "hook"
+    ) -> None:
         self.endpoint = endpoint
+        self.origin = origin
         self._metering = metering
         self._attributes = attributes
         self._connection = Connection(endpoint, metering.sessions)
@@ -66,6 +75,15 @@ class Watcher:
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
             self._metering.containment.failed("reading_a_fragment")
 
+    def event(self, event: object) -> None:
+        """Take a server event that somebody has parsed already."""
+        try:
+            learned = self._connection.receive_event(event, time.time_ns())
+            if learned:
+                self._metering.take(self, learned)
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._metering.containment.failed("reading_an_event")
+
     def closed(self) -> None:
         """Take the end of the socket. What it left unfinished is accounted for."""
         try:
@@ -77,6 +95,9 @@ class Watcher:
                     self._metering.end(self, at - opened_at)
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
             self._metering.containment.failed("closing_a_session")
+
+    def can_leave_by(self, _leave: Callable[[], None]) -> None:
+        """Stay to the end: the URL said what this socket is."""
 
     def abandon(self) -> None:
         """Watch no further: the session goes on without us, so that its end is none of ours."""
@@ -110,3 +131,58 @@ class Watcher:
         if found is None:
             found = self._series[named] = self._metering.resolve(self, named)
         return found
+
+
+class Sniffer:
+    """Looks into the first messages of a socket whose URL says nothing; if a session begins in one, watches on."""
+
+    __slots__ = ("__weakref__", "_fragments", "_is_adopted", "_leave", "_left", "_watcher")
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._fragments = Reassembly()
+        self._left = _LOOKED_INTO
+        self._is_adopted = False
+        self._leave: Callable[[], None] = lambda: None
+
+    def can_leave_by(self, leave: Callable[[], None]) -> None:
+        """Take what stops the watching, for when this turns out to be none of ours."""
+        self._leave = leave
+
+    def opened(self) -> None:
+        """Wait for what it says."""
+
+    def frame(self, data: str | bytes | bytearray) -> None:
+        """Take a whole message from the server."""
+        if self._is_adopted or self._adopts(data):
+            self._watcher.frame(data)
+
+    def fragment(self, data: bytes | bytearray, *, first: bool, final: bool) -> None:
+        """Take one frame of a message that comes in several."""
+        if self._is_adopted:
+            self._watcher.fragment(data, first=first, final=final)
+        elif first:
+            self._fragments.begin(data)
+        elif (whole := self._fragments.proceed(data, final=final)) is not None:
+            self.frame(whole)
+
+    def closed(self) -> None:
+        """Take the end of the socket."""
+        if self._is_adopted:
+            self._watcher.closed()
+
+    def dropped(self) -> None:
+        """Take that the socket's object is gone."""
+        if self._is_adopted:
+            self._watcher.dropped()
+
+    def _adopts(self, data: str | bytes | bytearray) -> bool:
+        if self._left and begins_session(data):
+            self._is_adopted = True
+            self._watcher.opened()
+            return True
+        self._left -= bool(self._left)
+        if not self._left:
+            leave, self._leave = self._leave, lambda: None
+            leave()
+        return False

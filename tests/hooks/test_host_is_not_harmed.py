@@ -514,10 +514,10 @@ def test_a_handshake_that_the_client_refuses_is_no_session(meter: Meter) -> None
 
 
 FAULTS = {
-    "recognising": "realtime_spend.instrumentor.recognise",
-    "attributing": "realtime_spend.instrumentor.attributes_now",
+    "recognising": "realtime_spend.observing.recognise",
+    "attributing": "realtime_spend.observing.attributes_now",
     "constructing": "realtime_spend.watcher.Watcher.__init__",
-    "watching": "realtime_spend.hooks.websockets._watch",
+    "watching": "realtime_spend.hooks.websockets.WebsocketsHook.attach",
     "beginning": "realtime_spend.metering.Metering.begin",
     "reading": "realtime_spend.watcher.Connection.receive",
     "joining": "realtime_spend.watcher.Connection.receive_fragment",
@@ -679,7 +679,7 @@ def test_instrumenting_twice_counts_once(simulator: RunningSimulator, meter: Met
 
 def test_totals_go_on_when_the_same_provider_is_instrumented_again(simulator: RunningSimulator, meter: Meter) -> None:
     asyncio.run(one_turn(url_of(simulator)))
-    provider = instrumentor.RUNNING[-1]._flusher._provider
+    provider = instrumentor.RUNNING[-1].metering._flusher._provider
     RealtimeInstrumentor().uninstrument()
     asyncio.run(one_turn(url_of(simulator)))
     assert meter.sum("realtime_spend.usages") == 1
@@ -702,7 +702,7 @@ def test_a_wrapper_that_somebody_puts_around_us_survives_our_leaving(
     monkeypatch.setattr(ClientProtocol, "__init__", theirs)
     asyncio.run(one_turn(url_of(simulator)))
     assert meter.sum("realtime_spend.usages") == 1
-    provider = instrumentor.RUNNING[-1]._flusher._provider
+    provider = instrumentor.RUNNING[-1].metering._flusher._provider
     RealtimeInstrumentor().uninstrument()
     assert vars(ClientProtocol)["__init__"] is theirs
     asyncio.run(one_turn(url_of(simulator)))
@@ -749,7 +749,7 @@ def test_a_protocol_dies_as_early_as_without_us(simulator: RunningSimulator, met
     with meter_with() as meter:
         assert alive() == without
         assert meter.sessions() == 2
-        assert not instrumentor._HOOKS["websockets"]._live
+        assert not instrumentor._HOOKS[0]._live
 
 
 def test_we_add_no_cycle_to_a_protocol(meter: Meter) -> None:
@@ -764,7 +764,7 @@ def test_we_add_no_cycle_to_a_protocol(meter: Meter) -> None:
         assert left() is None
     finally:
         gc.enable()
-    assert not instrumentor._HOOKS["websockets"]._live
+    assert not instrumentor._HOOKS[0]._live
     assert_no_session(meter)
 
 
@@ -793,8 +793,8 @@ def test_two_thousand_sessions_leave_nothing_behind(meter: Meter) -> None:
                 await batch(url, 50)
 
     def left() -> tuple[int, int, int, int]:
-        metering: Metering = instrumentor.RUNNING[-1]
-        hook = instrumentor._HOOKS["websockets"]
+        metering: Metering = instrumentor.RUNNING[-1].metering
+        hook = instrumentor._HOOKS[0]
         return _watchers(), len(metering._live), len(hook._live), len(metering.sessions._sessions)
 
     def settled() -> tuple[int, int]:

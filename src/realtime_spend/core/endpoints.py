@@ -93,12 +93,15 @@ def parse_extra_endpoint(text: str) -> ExtraEndpoint:
 
 
 def recognise(
-    host: str, port: int | None, path: str, query: str, extra: Sequence[ExtraEndpoint] = ()
+    host: str, port: int | None, path: str, query: str, extra: Sequence[ExtraEndpoint] = (), *, any_path: bool = False
 ) -> Endpoint | None:
-    """Return the endpoint that a WebSocket URL stands for, or None where it does not speak the protocol."""
+    """Return the endpoint that a WebSocket URL stands for, or None where it does not speak the protocol.
+
+    `any_path`: take it that it does, because the messages or whoever forwards them say so.
+    """
     host = host.lower()
     told = next((candidate for candidate in extra if candidate.matches(host, path)), None)
-    if told is None and not _PROTOCOL_PATH.search(path):
+    if told is None and not any_path and not _PROTOCOL_PATH.search(path):
         return None
     on_azure_host = host.endswith(_AZURE_DOMAINS)
     if told is not None and told.provider is not None:

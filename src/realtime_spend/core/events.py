@@ -6,6 +6,7 @@ several beta fields are in none of them), and a gateway may send any JSON at all
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 RESPONSE_CREATED: Final = "response.created"
@@ -20,6 +21,9 @@ SESSION_EVENTS: Final = frozenset(
     {"session.created", "session.updated", "transcription_session.created", "transcription_session.updated"}
 )
 
+# What a service begins a session with. Nothing else tells a socket of the protocol whose URL says nothing.
+_BEGINNINGS: Final = frozenset({"session.created", "transcription_session.created"})
+_LARGEST_BEGINNING = 256 * 1024
 _LONGEST_NAME = 200
 
 
@@ -37,6 +41,18 @@ def name(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     return value[:_LONGEST_NAME].encode("utf-8", "replace").decode("utf-8")
+
+
+def begins_session(frame: str | bytes | bytearray) -> bool:
+    """Whether a whole message is the event with which a session begins."""
+    if len(frame) > _LARGEST_BEGINNING:
+        return False
+    try:
+        event = json.loads(frame)
+    except (ValueError, RecursionError):
+        return False
+    kind = child(event, "type")
+    return isinstance(kind, str) and kind in _BEGINNINGS
 
 
 def transcription_model(session: object) -> tuple[bool, str | None]:

@@ -7,7 +7,10 @@ exceptions pass.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Observer(Protocol):
@@ -27,6 +30,9 @@ class Observer(Protocol):
 
     def dropped(self) -> None:
         """The socket's object was freed, perhaps without an end. The garbage collector calls it, amid anything."""
+
+    def can_leave_by(self, leave: Callable[[], None]) -> None:
+        """Take what stops the watching: a socket of an unknown URL may turn out to be none of ours."""
 
 
 class Observe(Protocol):

@@ -25,6 +25,7 @@ def ledger_record(
     priced: Priced,
     *,
     at: datetime,
+    origin: str = "hook",
     account: str | None,
     attributes: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def ledger_record(
     usage, sku = item.usage, resolved.sku
     return {
         "at": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "source": f"{endpoint.provider}.hook",
+        "source": f"{endpoint.provider}.{origin}",
         "kind": usage.kind,
         "provider": endpoint.provider,
         "server": endpoint.server,

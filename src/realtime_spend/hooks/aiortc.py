@@ -1,0 +1,66 @@
+"""aiortc's data channels: a WebRTC session that Python itself holds has its events on one called `oai-events`.
+
+A data channel has no URL. It is asked about as the host `oai-events`, so that whoever talks to Azure this way
+can say so (`REALTIME_SPEND_ENDPOINTS=oai-events=azure.ai.openai`).
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from realtime_spend.hooks.attaching import Hook, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from realtime_spend.hooks import Observer
+
+_LABEL = "oai-events"
+_PLACE = Place(_LABEL, None, "/realtime", "")
+
+
+class AiortcHook(Hook):
+    """Watches the data channels of aiortc that carry Realtime events."""
+
+    library: ClassVar[str] = "aiortc"
+    distribution: ClassVar[str] = "aiortc"
+    module: ClassVar[str] = "aiortc.rtcdatachannel"
+
+    def patch(self, module: ModuleType) -> None:
+        """Wrap the constructor, which is told the label."""
+        owner = module.RTCDataChannel
+        for name in ("emit", "label"):
+            getattr(owner, name)
+        self.wrap(owner, "__init__", self._constructed)
+
+    def _constructed(
+        self, wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        wrapped(*args, **kwargs)
+        if instance.label == _LABEL:
+            self.begin(instance, lambda: _PLACE)
+
+    def attach(self, connection: Any, observer: Observer) -> None:
+        """Watch what the channel emits, rather than listen: a program may count its listeners."""
+        reference, emit_of = weakref.ref(connection), type(connection).emit
+        if connection.readyState == "open":
+            observer.opened()
+
+        def emit(event: str, *args: Any, **kwargs: Any) -> Any:
+            if event == "open":
+                observer.opened()
+            elif event == "message" and args:
+                # A channel that the other side opened is open from the beginning, and says so to nobody.
+                observer.opened()
+                observer.frame(args[0])
+            elif event == "close":
+                observer.closed()
+            return emit_of(reference(), event, *args, **kwargs)
+
+        connection.emit = emit
+
+    def release(self, connection: Any) -> None:
+        """Leave the method of the class."""
+        vars(connection).pop("emit", None)

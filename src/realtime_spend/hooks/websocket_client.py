@@ -1,0 +1,97 @@
+"""`websocket-client` (`import websocket`): `create_connection`, `WebSocketApp`, and what is built on them.
+
+All of them read frames with `WebSocket.recv_frame`, and so does `close`, which throws away what the program never asked
+for. Nothing is read in the background: what the program leaves in the socket nobody ever sees.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from realtime_spend.hooks.attaching import Hook, Place, port_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from realtime_spend.hooks import Observer
+
+_WATCHED = ("recv_frame", "shutdown")
+# The opcodes of RFC 6455, section 5.2.
+_CONTINUATION, _TEXT, _BINARY, _CLOSE = 0x0, 0x1, 0x2, 0x8
+
+
+class WebsocketClientHook(Hook):
+    """Watches the connections of `websocket-client`."""
+
+    library: ClassVar[str] = "websocket-client"
+    distribution: ClassVar[str] = "websocket-client"
+    module: ClassVar[str] = "websocket._core"
+
+    def patch(self, module: ModuleType) -> None:
+        """Wrap `connect`, which one object may be asked to do again and again."""
+        owner = module.WebSocket
+        for method in _WATCHED:
+            getattr(owner, method)
+        self.wrap(owner, "connect", self._connecting)
+
+    def _connecting(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        # What it was connected to before has ended, whether or not anybody said so.
+        if (before := self.let_go(instance)) is not None:
+            before.closed()
+        result = wrapped(*args, **kwargs)
+        url = args[0] if args else kwargs.get("url")
+        observer = self.begin(instance, lambda: _place_of(url))
+        if observer is not None:
+            observer.opened()
+        return result
+
+    def attach(self, connection: Any, observer: Observer) -> None:
+        """Watch frames and the end."""
+        reference = weakref.ref(connection)
+        recv_frame_of, shutdown_of = type(connection).recv_frame, type(connection).shutdown
+        whole, fragment = observer.frame, observer.fragment
+
+        def recv_frame() -> Any:
+            instance = reference()
+            try:
+                frame = recv_frame_of(instance)
+            except BaseException:
+                # A time-out leaves it connected; the end of the socket does not.
+                if not getattr(instance, "connected", True):
+                    observer.closed()
+                raise
+            opcode = frame.opcode
+            if opcode in (_TEXT, _BINARY):
+                if frame.fin:
+                    whole(frame.data)
+                else:
+                    fragment(frame.data, first=True, final=False)
+            elif opcode == _CONTINUATION:
+                fragment(frame.data, first=False, final=bool(frame.fin))
+            elif opcode == _CLOSE:
+                observer.closed()
+            return frame
+
+        def shutdown() -> None:
+            try:
+                shutdown_of(reference())
+            finally:
+                observer.closed()
+
+        connection.recv_frame = recv_frame
+        connection.shutdown = shutdown
+
+    def release(self, connection: Any) -> None:
+        """Leave the methods of the class."""
+        for method in _WATCHED:
+            vars(connection).pop(method, None)
+
+
+def _place_of(url: Any) -> Place:
+    parts = urlsplit(url)
+    return Place(parts.hostname or "", port_of(parts.scheme, parts.port), parts.path, parts.query)

@@ -1,0 +1,131 @@
+"""Decides which sockets are watched, and for whom; and takes the events of those that no hook can see."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+from realtime_spend.attribution import attributes_now
+from realtime_spend.core.endpoints import recognise
+from realtime_spend.watcher import Sniffer, Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from realtime_spend.configuration import Configuration
+    from realtime_spend.containment import Containment
+    from realtime_spend.metering import Metering
+
+# Sessions whose events are forwarded have no socket whose end could be seen: the one longest silent is ended.
+_MOST_FORWARDED = 10_000
+_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
+
+
+class Observing:
+    """Decides at connect time, in the context of whoever connects, whether and for whom a socket is watched."""
+
+    def __init__(self, metering: Metering, configuration: Configuration, containment: Containment) -> None:
+        self.metering = metering
+        self._configuration, self._containment = configuration, containment
+        self._forwarded: OrderedDict[tuple[str, str], Watcher] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __call__(
+        self,
+        *,
+        library: str,  # noqa: ARG002 - the hook says who asks
+        host: str,
+        port: int | None,
+        path: str,
+        query: str,
+    ) -> Watcher | Sniffer | None:
+        """Return what shall watch a connection to this URL, None where it is not to be watched."""
+        try:
+            if not is_instrumentation_enabled():
+                return None
+            endpoint = recognise(host, port, path, query, self._configuration.endpoints)
+            is_told = endpoint is not None
+            if endpoint is None and self._configuration.sniff:
+                endpoint = recognise(host, port, path, query, any_path=True)
+            if endpoint is None:
+                return None
+            watcher = Watcher(self.metering, endpoint, attributes_now(self._configuration.baggage_keys))
+            return watcher if is_told else Sniffer(watcher)
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._containment.failed("watching_a_connection")
+            return None
+
+    def forward(self, event: str | bytes | bytearray | Mapping[str, object], session: str, url: str) -> None:
+        """Take an event of a session that is not on a socket of ours."""
+        try:
+            watcher = self._forwarding(session, url)
+            if isinstance(event, str | bytes | bytearray):
+                watcher.frame(event)
+            else:
+                watcher.event(event)
+        except Exception:  # noqa: BLE001 - as above
+            self._containment.failed("taking_a_forwarded_event")
+
+    def end_forwarding(self, session: str, url: str) -> None:
+        """Take the end of such a session."""
+        with self._lock:
+            watcher = self._forwarded.pop((session, url), None)
+        if watcher is not None:
+            watcher.closed()
+
+    def _forwarding(self, session: str, url: str) -> Watcher:
+        with self._lock:
+            known = self._forwarded.get((session, url))
+            if known is not None:
+                self._forwarded.move_to_end((session, url))
+                return known
+            parts = urlsplit(url)
+            endpoint = recognise(
+                parts.hostname or "",
+                parts.port or _PORTS.get(parts.scheme),
+                parts.path,
+                parts.query,
+                self._configuration.endpoints,
+                any_path=True,
+            )
+            assert endpoint is not None  # noqa: S101 - any path was asked for
+            attributes = attributes_now(self._configuration.baggage_keys)
+            watcher = self._forwarded[session, url] = Watcher(self.metering, endpoint, attributes, origin="forwarded")
+            silent = self._forwarded.popitem(last=False)[1] if len(self._forwarded) > _MOST_FORWARDED else None
+        watcher.opened()
+        if silent is not None:
+            silent.closed()
+        return watcher
+
+
+# BaseInstrumentor is a singleton whose __init__ runs again at each construction, so what must last is kept out of it.
+RUNNING: list[Observing] = []
+_OPENAI = "wss://api.openai.com/v1/realtime"
+
+
+def observe_server_event(
+    event: str | bytes | bytearray | Mapping[str, object], *, session: str, url: str = _OPENAI
+) -> bool:
+    """Meter one server event of a session whose socket no hook can see: picows, a browser that forwards its events.
+
+    Hand over *every* event but the deltas, in their order: `session.created` names the model, `response.created` tells
+    what is lost. `session` is any name of yours for the connection, `url` where it goes, with its query: it tells
+    provider, account and requested model. Attributes are those of the context of the first call. What a browser sends
+    can be made up: do not charge anybody by it.
+
+    Returns False where nothing is instrumented. Never raises; takes microseconds.
+    """
+    if not RUNNING:
+        return False
+    RUNNING[-1].forward(event, session, url)
+    return True
+
+
+def observe_session_end(*, session: str, url: str = _OPENAI) -> None:
+    """Say that such a session has ended: what it left unfinished is accounted for as lost."""
+    if RUNNING:
+        RUNNING[-1].end_forwarding(session, url)
