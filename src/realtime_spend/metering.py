@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -17,7 +19,7 @@ from realtime_spend.core.session import FirstOutput, Metered, ModelNamed, Repeat
 from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.counting import count_usage, let_appear
-from realtime_spend.sinks.records import ledger_record
+from realtime_spend.sinks.records import RecordForm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 # A metric's label is kept in every series and sent with every export; the ledger has the whole value.
 _LONGEST_LABEL = 200
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_EVER = -(2**70), 2**70
 
 
 class Metering:
@@ -67,7 +71,7 @@ class Metering:
         with self._live_lock:
             self._live.add(watcher)
         if self._counts:
-            self._move(watcher, watcher.series_of(watcher.named)[1])
+            self._move(watcher, watcher.rated(watcher.named).series)
 
     def end(self, watcher: Watcher, nanoseconds: int) -> None:
         """Count a session that was closed; with the last one, what was counted is sent."""
@@ -77,7 +81,7 @@ class Metering:
         if self._counts:
             self._move(watcher, None)
             if nanoseconds >= 0:
-                attributes = watcher.series_of(watcher.named)[1].attributes
+                attributes = watcher.rated(watcher.named).series.attributes
                 self._metrics.record(names.SESSION_DURATION, nanoseconds / 1e9, attributes)
         if was_last:
             self._flusher.request()
@@ -140,8 +144,8 @@ class Metering:
             elif self._counts:
                 self._observed(watcher, item)
 
-    def resolve(self, watcher: Watcher, named: Named) -> tuple[Resolved, Series]:
-        """Find the sku of these names and the totals to add to; say so once where there is none."""
+    def rate(self, watcher: Watcher, named: Named) -> Rated:
+        """Find the sku of these names, the totals to add to and the form of the records."""
         endpoint = watcher.endpoint
         resolved = self._naming.resolve(endpoint, named)
         model = resolved.sku.model if resolved.sku else named.said or named.requested
@@ -159,7 +163,15 @@ class Metering:
             names.SERVER_PORT: endpoint.port,
         }
         series = self._metrics.series({key: value for key, value in found.items() if value is not None})
-        return resolved, series
+        form = RecordForm(
+            endpoint,
+            named,
+            resolved,
+            account=self._account_of(endpoint),
+            attributes=watcher.attributes,
+            origin=watcher.origin,
+        )
+        return Rated(resolved, series, form)
 
     def _move(self, watcher: Watcher, series: Series | None) -> None:
         """Count an open socket under `series` rather than where it stood: its model may only now have been named."""
@@ -181,10 +193,11 @@ class Metering:
 
     def _named(self, watcher: Watcher, named: Named) -> None:
         """Let all series of a model appear with 0, so that their first increment is seen as one."""
-        resolved, series = watcher.series_of(named)
-        prices = self._prices(resolved, datetime.now(UTC))
+        rated = watcher.rated(named)
+        series = rated.series
+        prices = self._prices(rated, time.time_ns())
         if isinstance(prices, Reason):
-            self._advise(watcher.endpoint, named, resolved, prices)
+            self._advise(watcher.endpoint, named, rated.resolved, prices)
         # Translations report no usage, so that a cost of 0 would say what nobody knows.
         if not self._counts or watcher.endpoint.service is Service.TRANSLATION:
             return
@@ -198,40 +211,43 @@ class Metering:
         name, sentence = advice(endpoint, named, resolved, reason)
         self.containment.say_of_name_once(f"{reason} {endpoint.provider} {name}", "%s", sentence)
 
-    def _prices(self, resolved: Resolved, at: datetime) -> Prices | Reason:
-        if resolved.sku is None:
-            return resolved.reason or Reason.MODEL_NOT_NAMED
-        return self._book.prices(resolved.sku, at)
+    def _prices(self, rated: Rated, at: int) -> Prices | Reason:
+        """Return the rates that hold `at` nanoseconds since the epoch, looked up anew when they may have changed."""
+        if not rated.since <= at < rated.until:
+            sku = rated.resolved.sku
+            if sku is None:
+                rated.prices = rated.resolved.reason or Reason.MODEL_NOT_NAMED
+                rated.since, rated.until = _EVER
+            else:
+                changes = [_nanoseconds(change) for change in self._book.changes(sku)]
+                rated.prices = self._book.prices(sku, _instant(at))
+                rated.since = max((change for change in changes if change <= at), default=_EVER[0])
+                rated.until = min((change for change in changes if change > at), default=_EVER[1])
+        return rated.prices
 
     def _metered(self, watcher: Watcher, item: Metered) -> None:
-        resolved, series = watcher.series_of(item.named)
-        at = _instant(item.at)
-        priced = price(item.usage.amounts, self._prices(resolved, at))
-        for reason in () if item.usage.amounts.is_missing else priced.reasons:
-            self._advise(watcher.endpoint, item.named, resolved, reason)
+        rated = watcher.rated(item.named)
+        resolved, series = rated.resolved, rated.series
+        priced = price(item.usage.amounts, self._prices(rated, item.at))
+        if priced.reasons and not item.usage.amounts.is_missing:
+            for reason in priced.reasons:
+                self._advise(watcher.endpoint, item.named, resolved, reason)
         if self._ledger is not None:
-            record = ledger_record(
-                item,
-                watcher.endpoint,
-                resolved,
-                priced,
-                at=at,
-                origin=watcher.origin,
-                account=self._account_of(watcher.endpoint),
-                attributes=watcher.attributes,
-            )
-            if (error := self._ledger.append(record)) is not None:
-                self._metrics.count_error("ledger")
-                self.containment.say_once(
-                    "ledger",
-                    "the ledger in %s cannot be written (%s): usage is missing from it",
-                    self._ledger.folder,
-                    error.strerror,
-                )
+            self._write(self._ledger, _text(item.at), rated.form.fields(item, priced))
         if self._counts:
             with self._metrics.lock:
                 count_usage(series, item.usage, priced, scope_assumed=resolved.scope_assumed)
             self._measure(series, item)
+
+    def _write(self, ledger: Ledger, at: str, fields: str) -> None:
+        if (error := ledger.append_text(at, fields)) is not None:
+            self._metrics.count_error("ledger")
+            self.containment.say_once(
+                "ledger",
+                "the ledger in %s cannot be written (%s): usage is missing from it",
+                ledger.folder,
+                error.strerror,
+            )
 
     def _measure(self, series: Series, item: Metered) -> None:
         if item.usage.kind is not Kind.RESPONSE or item.usage.reported is Reported.LOST:
@@ -247,21 +263,50 @@ class Metering:
 
     def _observed(self, watcher: Watcher, item: FirstOutput | Repeated) -> None:
         if isinstance(item, Repeated):
-            series = watcher.series_of(item.named)[1]
+            series = watcher.rated(item.named).series
             with self._metrics.lock:
                 series.add(names.DUPLICATES, (), 1)
             return
-        attributes = watcher.series_of(item.named)[1].attributes
+        attributes = watcher.rated(item.named).series.attributes
         if item.to_chunk is not None:
             self._metrics.record(names.TIME_TO_FIRST_CHUNK, item.to_chunk, attributes)
         if item.to_audio is not None:
             self._metrics.record(names.TIME_TO_FIRST_AUDIO, item.to_audio, attributes)
 
 
+class Rated:
+    """What one pair of names stands for on one socket: sku, totals, the form of its records, and the rates of now.
+
+    The rates hold from `since` to before `until`, in nanoseconds since the epoch.
+    """
+
+    __slots__ = ("form", "prices", "resolved", "series", "since", "until")
+
+    def __init__(self, resolved: Resolved, series: Series, form: RecordForm) -> None:
+        self.resolved, self.series, self.form = resolved, series, form
+        self.prices: Prices | Reason = Reason.MODEL_NOT_NAMED
+        self.since = self.until = 0
+
+
 def _instant(nanoseconds: int) -> datetime:
     """Return the aware UTC instant, to the microsecond; integers all the way, since a float would round it."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+
+
+def _nanoseconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(microseconds=1) * 1_000
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
+
+
+def _text(nanoseconds: int) -> str:
+    """Write an instant as the ledger has it, to the microsecond."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1000:06d}Z"
 
 
 _ALL: WeakSet[Metering] = WeakSet()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from realtime_spend.core.endpoints import Endpoint
-    from realtime_spend.core.naming import Named, Resolved
-    from realtime_spend.metering import Metering
+    from realtime_spend.core.naming import Named
+    from realtime_spend.metering import Metering, Rated
     from realtime_spend.sinks.metrics import Series
 
 
@@ -27,10 +27,12 @@ class Watcher:
     __slots__ = (
         "__weakref__",
         "_attributes",
+        "_begun",
         "_connection",
+        "_is_delta",
         "_metering",
         "_opened_at",
-        "_series",
+        "_rated",
         "counted_under",
         "endpoint",
         "origin",
@@ -44,8 +46,9 @@ class Watcher:
         self._metering = metering
         self._attributes = attributes
         self._connection = Connection(endpoint, metering.sessions)
+        self._is_delta, self._begun = self._connection.is_delta, self._connection.begun
         self._opened_at: int | None = None
-        self._series: dict[Named, tuple[Resolved, Series]] = {}
+        self._rated: dict[Named, Rated] = {}
         self.counted_under: Series | None = None
 
     def opened(self) -> None:
@@ -60,7 +63,13 @@ class Watcher:
     def frame(self, data: str | bytes | bytearray) -> None:
         """Take a whole message from the server."""
         try:
-            learned = self._connection.receive(data, time.time_ns())
+            if self._is_delta(data):
+                # Nearly all messages end here, so what this costs is what watching costs.
+                if not self._begun:
+                    return
+                learned = self._connection.delta(data, time.time_ns())
+            else:
+                learned = self._connection.message(data, time.time_ns())
             if learned:
                 self._metering.take(self, learned)
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
@@ -110,7 +119,7 @@ class Watcher:
 
     def begin_anew(self) -> None:
         """In a forked child: the totals start anew, and what was begun is the parent's to account for."""
-        self._series.clear()
+        self._rated.clear()
         self.counted_under = None
         self._opened_at = None
         self._connection.begin_anew()
@@ -125,11 +134,11 @@ class Watcher:
         """Whose session it is, as the program said when it was opened."""
         return self._attributes
 
-    def series_of(self, named: Named) -> tuple[Resolved, Series]:
-        """Return what names stand for here, and the totals they are added to."""
-        found = self._series.get(named)
+    def rated(self, named: Named) -> Rated:
+        """Return what names stand for here, at which rates, and the totals they are added to."""
+        found = self._rated.get(named)
         if found is None:
-            found = self._series[named] = self._metering.resolve(self, named)
+            found = self._rated[named] = self._metering.rate(self, named)
         return found
 
 

@@ -115,7 +115,7 @@ def test_a_response_is_metered_with_the_names_of_its_session() -> None:
     assert (one.session, one.at) == ("sess_1", 7)
     assert (one.usage.kind, one.usage.id, one.usage.status) == (Kind.RESPONSE, "resp_1", "completed")
     assert one.usage.reported is Reported.REPORTED
-    assert one.usage.raw == done()["response"]["usage"]
+    assert json.loads(one.usage.raw or "") == done()["response"]["usage"]
 
 
 def test_a_response_of_a_session_that_never_said_its_model_has_the_name_of_the_url() -> None:

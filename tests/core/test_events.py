@@ -84,4 +84,4 @@ def test_a_session_says_its_transcription_model_or_that_there_is_none_or_nothing
 def test_the_usage_of_a_response_is_found_in_its_usual_place_or_at_the_top_level(
     event: dict[str, Any], usage: object
 ) -> None:
-    assert events.response_usage(event) == usage
+    assert events.response_usage(event, event["response"]) == usage

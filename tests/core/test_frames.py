@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 from collections.abc import Callable
@@ -160,7 +161,7 @@ def test_metadata_that_looks_like_a_delta_at_the_very_place_that_was_learned_hid
         assert taught.index('"type"') == place
         known = DeltaFilter()
         assert known.is_delta(form(taught))
-        assert known._offset == place
+        assert inspect.getclosurevars(known.is_delta).nonlocals["offset"] == place
         assert not known.is_delta(form(frame))
 
 

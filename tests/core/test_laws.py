@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime_spend.core import events
+from realtime_spend.core import usage as reading
 from realtime_spend.core.card_format import parse_card
 from realtime_spend.core.connection import Connection
 from realtime_spend.core.endpoints import Endpoint
@@ -22,7 +23,7 @@ from realtime_spend.core.line_items import Component, Modality, Part, Provider, 
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, RateBook
 from realtime_spend.core.session import Learned, Metered, Sessions
-from realtime_spend.core.usage import Amounts, Reported, numbers_of, read_amounts
+from realtime_spend.core.usage import Amounts, Reported, numbers_text, read_amounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -147,7 +148,7 @@ def _hold_to_what_is_promised(learned: Learned) -> None:
     if isinstance(learned, Metered):
         usage = learned.usage
         assert (usage.reported is Reported.REPORTED) is not usage.amounts.is_missing
-        assert json.loads(json.dumps(usage.raw, allow_nan=False)) == usage.raw
+        assert usage.raw is None or isinstance(json.loads(usage.raw, parse_constant=int), dict)
         for name in (usage.id, usage.status, learned.session, learned.named.said):
             assert name is None or name.encode("utf-8")
 
@@ -164,8 +165,10 @@ def test_no_json_value_makes_the_reading_or_the_pricing_of_a_usage_raise(usage: 
 @law
 @given(any_json)
 def test_the_numbers_that_are_kept_of_any_usage_can_be_written_as_json(usage: object) -> None:
-    kept = numbers_of(usage)
-    assert json.loads(json.dumps(kept, allow_nan=False)) == kept
+    kept = numbers_text(usage)
+    # `parse_constant` refuses NaN and the infinities, which are no JSON.
+    assert (kept is None) is not isinstance(usage, dict)
+    assert kept is None or isinstance(json.loads(kept, parse_constant=int), dict)
 
 
 @law
@@ -486,3 +489,74 @@ def test_each_usage_is_reported_at_most_once_and_never_after_a_better_account(re
         rank = order.index(one.usage.reported)
         assert rank > best.get(key, -1)
         best[key] = rank
+
+
+# --- the quick way to read a usage -----------------------------------------------------------------------------------
+
+few = st.integers(min_value=0, max_value=3)
+
+
+@st.composite
+def nearly_whole(draw: st.DrawFn) -> dict[str, Any]:
+    """A usage that says everything and adds up, but for what may have been changed or left out of it."""
+    sent, cached, made = (draw(st.tuples(few, few, few)) for _ in range(3))
+    names = ("text_tokens", "audio_tokens", "image_tokens")
+    details = dict(zip(names, cached, strict=True))
+    usage: dict[str, Any] = {
+        "total_tokens": sum(sent) + sum(made),
+        "input_tokens": sum(sent),
+        "output_tokens": sum(made),
+        "input_token_details": {
+            **dict(zip(names, sent, strict=True)),
+            "cached_tokens": sum(cached),
+            "cached_tokens_details": details,
+        },
+        "output_token_details": {**dict(zip(names, made, strict=True)), "reasoning_tokens": draw(few)},
+    }
+    places = [usage, usage["input_token_details"], details, usage["output_token_details"]]
+    keys_of_it = ["seconds", "type", *usage, *usage["input_token_details"], "reasoning_tokens"]
+    for _ in range(draw(st.integers(min_value=0, max_value=2))):
+        place = draw(st.sampled_from(places))
+        key = draw(st.sampled_from(keys_of_it))
+        if draw(st.booleans()):
+            place.pop(key, None)
+        else:
+            place[key] = draw(st.sampled_from([None, -1, 0, 1, 2, 1.0, 1.5, True, "1", {}, [], 10**16, "tokens"]))
+    return usage
+
+
+@settings(law, max_examples=600)
+@given(usage=nearly_whole(), text_output=st.booleans())
+def test_the_quick_way_to_read_a_usage_answers_as_the_thorough_one_or_not_at_all(
+    *, usage: dict[str, Any], text_output: bool
+) -> None:
+    quick = reading._plain_tokens(usage, text_output=text_output)
+    problems: list[reading.Problem] = []
+    if quick is not None:
+        thorough = reading._tokens(usage, text_output=text_output, problems=problems)
+        assert (quick, problems) == (thorough, [])
+        assert list(quick.input) == list(thorough.input if thorough else ())
+
+
+def test_the_quick_way_is_taken_by_what_services_send() -> None:
+    whole = {
+        "total_tokens": 9,
+        "input_tokens": 5,
+        "output_tokens": 4,
+        "input_token_details": {
+            "text_tokens": 2,
+            "audio_tokens": 3,
+            "cached_tokens": 1,
+            "cached_tokens_details": {"text_tokens": 1, "audio_tokens": 0},
+        },
+        "output_token_details": {"text_tokens": 1, "audio_tokens": 3},
+    }
+    transcribed = {
+        "type": "tokens",
+        "total_tokens": 9,
+        "input_tokens": 5,
+        "output_tokens": 4,
+        "input_token_details": {"text_tokens": 0, "audio_tokens": 5},
+    }
+    assert reading._plain_tokens(whole, text_output=False) is not None
+    assert reading._plain_tokens(transcribed, text_output=True) is not None

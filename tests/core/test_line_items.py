@@ -18,9 +18,9 @@ def test_durations_are_counted_in_seconds_and_everything_else_in_tokens() -> Non
 
 def test_a_line_costs_its_quantity_at_its_rate() -> None:
     rate = Rate(unit_price=Decimal(32), per=1_000_000)
-    item = LineItem(part=Part(Modality.AUDIO, Component.INPUT), quantity=Decimal(1_200), rate=rate)
+    item = LineItem.of(part=Part(Modality.AUDIO, Component.INPUT), quantity=Decimal(1_200), rate=rate)
     assert item.cost == Decimal(32 * 1_200) / 1_000_000
 
 
 def test_a_line_without_a_rate_has_no_cost_rather_than_a_cost_of_0() -> None:
-    assert LineItem(part=Part(Modality.IMAGE, Component.INPUT), quantity=Decimal(5), rate=None).cost is None
+    assert LineItem.of(part=Part(Modality.IMAGE, Component.INPUT), quantity=Decimal(5), rate=None).cost is None

@@ -13,7 +13,7 @@ from realtime_spend.core.naming import Deployment, Named, Naming
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, RateBook, Reason
 from realtime_spend.core.session import Metered
-from realtime_spend.core.usage import Amounts, Kind, Reported, Usage, numbers_of, read_amounts
+from realtime_spend.core.usage import Amounts, Kind, Reported, Usage, numbers_text, read_amounts
 from realtime_spend.sinks.records import ledger_record
 
 _AT = datetime(2026, 11, 18, 10, 0, 0, 123456, tzinfo=UTC)
@@ -25,6 +25,7 @@ _KEYS = [
     "kind",
     "provider",
     "server",
+    "service",
     "account",
     "session",
     "id",
@@ -77,7 +78,7 @@ def record_of(book: RateBook) -> Build:
                     status="completed" if reported is Reported.REPORTED else None,
                     reported=reported,
                     amounts=amounts,
-                    raw=numbers_of(said),
+                    raw=numbers_text(said),
                 ),
                 named=named,
                 session="sess_1",
@@ -108,6 +109,7 @@ def test_the_record_of_a_whole_usage_has_each_key_of_the_contract(
         "kind": "response",
         "provider": "openai",
         "server": "api.openai.com",
+        "service": "realtime",
         "account": None,
         "session": "sess_1",
         "id": "resp_1",

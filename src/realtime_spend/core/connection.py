@@ -14,7 +14,7 @@ from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, resp
 from realtime_spend.core.naming import Named
 from realtime_spend.core.session import Fault, FirstOutput, Metered, ModelNamed, Repeated, Session, Unread
 from realtime_spend.core.timing import Timing, seconds_between
-from realtime_spend.core.usage import Kind, Reported, Usage, numbers_of, read_amounts
+from realtime_spend.core.usage import Kind, Reported, Usage, numbers_text, read_amounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _MOST_OPEN = 1_024
 _MOST_PARTS = 1_000_000
 _NOTHING: tuple[()] = ()
+# What `json.loads` comes to once it has looked at its options; by the standard a frame is UTF-8.
+_parse = json.JSONDecoder().decode
 
 
 class Connection:
@@ -34,24 +36,36 @@ class Connection:
         self.endpoint = endpoint
         self._sessions = sessions
         self._session = Session(sockets=1)
-        self._filter = DeltaFilter()
         self._fragments = Reassembly()
         self._timing = Timing()
         self._closed = False
+        self._named = Named(requested=endpoint.requested_model, said=None)
+        # Whether a message can be skipped, unless the first output of a response that has `begun` is awaited.
+        self.is_delta = DeltaFilter().is_delta
+        self.begun = self._timing.begun
 
     @property
     def named(self) -> Named:
         """The names of the session's own model."""
-        return Named(requested=self.endpoint.requested_model, said=self._session.model)
+        # Another socket of the session may have been told another model meanwhile.
+        if self._named.said != self._session.model:
+            self._named = Named(requested=self.endpoint.requested_model, said=self._session.model)
+        return self._named
 
     def receive(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
         """Take one whole message that arrived `at` nanoseconds since the epoch. Any content is fine; none raises."""
-        if self._filter.is_delta(frame):
-            if self._timing.begun and not self._closed and self._timing.awaits(frame):
-                return self._first_output(frame, at)
-            return _NOTHING
+        return self.delta(frame, at) if self.is_delta(frame) else self.message(frame, at)
+
+    def delta(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
+        """Take a message that `is_delta`."""
+        if self.begun and not self._closed and self._timing.awaits(frame):
+            return self._first_output(frame, at)
+        return _NOTHING
+
+    def message(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
+        """Take a message that is no delta."""
         try:
-            event = json.loads(frame)
+            event = _parse(frame if isinstance(frame, str) else str(frame, "utf-8"))
         except (ValueError, RecursionError):
             # Not ours to judge: the client above gets the same bytes and says what it thinks of them.
             return _NOTHING
@@ -127,7 +141,7 @@ class Connection:
         if before.id is None:
             self._session.absorb(before)
         else:
-            self._timing = Timing()
+            self._timing.begin_anew()
         return learned
 
     def _part(self, at: int) -> Sequence[Learned]:
@@ -171,19 +185,20 @@ class Connection:
         return self._remember(self._session.open, response_id, min(at, self._session.open.get(response_id, at)))
 
     def _response_done(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
-        response = event.get("response")
-        response_id = events.name(events.child(response, "id"))
-        self._timing.begun.pop(response_id or "", None)
+        said_of = event.get("response")
+        response: dict[str, Any] = said_of if isinstance(said_of, dict) else {}
+        response_id = events.name(response.get("id"))
+        self.begun.pop(response_id or "", None)
         begun = self._session.open.pop(response_id or "", None)
-        said = events.response_usage(event)
+        said = events.response_usage(event, response)
         amounts = read_amounts(said, text_output=False)
         usage = Usage(
             kind=Kind.RESPONSE,
             id=response_id or events.name(event.get("event_id")),
-            status=events.name(events.child(response, "status")),
+            status=events.name(response.get("status")),
             reported=Reported.MISSING if amounts.is_missing else Reported.REPORTED,
             amounts=amounts,
-            raw=numbers_of(said),
+            raw=numbers_text(said),
         )
         return self._count(usage, self.named, at, begun=begun)
 
@@ -231,7 +246,7 @@ class Connection:
             status="completed",
             reported=Reported.MISSING if amounts.is_missing else Reported.REPORTED,
             amounts=amounts,
-            raw=numbers_of(event.get("usage")),
+            raw=numbers_text(event.get("usage")),
         )
         return self._count(usage, _transcribing(model), at)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -53,6 +53,11 @@ class Endpoint:
     account: str | None = None
     scope: Scope | None = None
     call_id: str | None = None
+    # Ids are unique on one service; two of them on one machine, as in tests, differ in their ports.
+    place: tuple[Provider, str, int | None] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", (self.provider, self.server, self.port))
 
     @property
     def model_is_deployment(self) -> bool:

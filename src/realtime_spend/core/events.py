@@ -40,6 +40,8 @@ def name(value: object) -> str | None:
     """Return a non-empty name, short and encodable: one lone surrogate would make a whole OTLP export fail."""
     if not isinstance(value, str) or not value:
         return None
+    if value.isascii():
+        return value[:_LONGEST_NAME]
     return value[:_LONGEST_NAME].encode("utf-8", "replace").decode("utf-8")
 
 
@@ -70,7 +72,7 @@ def transcription_model(session: object) -> tuple[bool, str | None]:
     return False, None
 
 
-def response_usage(event: dict[str, Any]) -> object:
+def response_usage(event: dict[str, Any], response: dict[str, Any]) -> object:
     """Return the usage of a `response.done`; some services put it at the top level and leave the usual place empty."""
-    usage = child(event, "response", "usage")
-    return event.get("usage") if usage in (None, {}) else usage
+    usage = response.get("usage")
+    return event.get("usage") if usage is None or usage == {} else usage

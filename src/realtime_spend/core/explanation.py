@@ -17,7 +17,7 @@ from realtime_spend.core.naming import Named, Naming
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import ModelKind, Prices, Reason
 from realtime_spend.core.session import Metered, Repeated, Sessions
-from realtime_spend.core.usage import Kind, Reported, Usage, numbers_of, read_amounts
+from realtime_spend.core.usage import Kind, Reported, Usage, read_amounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,7 +151,6 @@ def _bare(usage: dict[str, object], book: RateBook, assumptions: Assumptions) ->
             status=None,
             reported=Reported.MISSING if amounts.is_missing else Reported.REPORTED,
             amounts=amounts,
-            raw=numbers_of(usage),
         ),
         named=Named(requested=None, said=name, transcription=transcribes),
         session=None,

@@ -10,12 +10,12 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflo
 CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, traps=[InvalidOperation, Overflow])
 
 ZERO = Decimal(0)
-_PLACES = Decimal("1e-12")
+PLACES = Decimal("1e-12")
 # Decimal() would also take blanks around and underscores within.
 _PLAIN = re.compile(r"\S+").fullmatch
 _MOST_DIGITS = 40
 _MOST_BEFORE_POINT = 20
-_quantize, _divide, _multiply = CONTEXT.quantize, CONTEXT.divide, CONTEXT.multiply
+_add, _quantize, _divide, _multiply = CONTEXT.add, CONTEXT.quantize, CONTEXT.divide, CONTEXT.multiply
 
 
 def exact(text: str) -> Decimal:
@@ -44,7 +44,7 @@ def add(*amounts: Decimal) -> Decimal:
     """Return the exact sum of `amounts`; 0 of none."""
     total = ZERO
     for amount in amounts:
-        total = CONTEXT.add(total, amount)
+        total = _add(total, amount)
     return total
 
 
@@ -68,17 +68,23 @@ def cost(quantity: Decimal, unit_price: Decimal, per: int) -> Decimal:
 
     The division comes last: 0.017 USD a minute has no finite price per second.
     """
-    return _quantize(_divide(_multiply(quantity, unit_price), Decimal(per)), _PLACES)
+    return _quantize(_divide(_multiply(quantity, unit_price), Decimal(per)), PLACES)
+
+
+def share(unit_price: Decimal, per: int) -> Decimal | None:
+    """Return the exact price of one unit, None where it has no end: that of a second at a price per minute."""
+    power = len(str(per)) - 1
+    return CONTEXT.scaleb(unit_price, Decimal(-power)) if per == 10**power else None
 
 
 def ratio(left: Decimal, right: Decimal) -> Decimal | None:
     """Return `left` / `right` to 12 places, or None where `right` is zero."""
-    return CONTEXT.quantize(divide(left, right), _PLACES) if right else None
+    return CONTEXT.quantize(divide(left, right), PLACES) if right else None
 
 
 def plain(amount: Decimal) -> str:
     """Write `amount` without exponent and without trailing zeros, as every JSON contract of ours does."""
-    text = format(amount, "f")
+    text = f"{amount:f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+    return "0" if text == "-0" else text

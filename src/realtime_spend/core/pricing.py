@@ -13,7 +13,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
-from realtime_spend.core.line_items import Component, LineItem, Modality, Part, Rate
+from realtime_spend.core.line_items import (
+    CACHED_INPUT_OF,
+    INPUT_OF,
+    OUTPUT_OF,
+    Component,
+    LineItem,
+    Modality,
+    Part,
+    Rate,
+)
 from realtime_spend.core.rates import Prices, Reason
 
 if TYPE_CHECKING:
@@ -26,12 +35,16 @@ if TYPE_CHECKING:
     Extreme = Callable[[Iterable[Decimal]], Decimal]
 
 _NOTHING = money.ZERO
+_CACHED_INPUT = Component.CACHED_INPUT
+_add, _subtract = money.CONTEXT.add, money.CONTEXT.subtract
+_UNPRICED = (Reason.NO_RATE,)
 _REAL = (Modality.TEXT, Modality.AUDIO, Modality.IMAGE)
 # As a price page has them: modality by modality.
 _ORDER = tuple(Part(modality, component) for modality in Modality for component in Component)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, for the time that takes: one is made for each usage while a phone call waits.
+@dataclass(slots=True, kw_only=True)
 class Priced:
     """Line items and what they come to, in `currency`.
 
@@ -62,7 +75,9 @@ def price(amounts: Amounts, prices: Prices | Reason) -> Priced:
         items = _items(amounts.quantities(), {})
         return Priced(items=items, cost=None, reasons=(prices,))
     tokens = amounts.tokens
-    if tokens is None or tokens.is_split or not _boundable(tokens, prices.rates):
+    if tokens is not None and tokens.is_split:
+        return _total(_token_items(tokens, prices.rates), prices, nothing=True)
+    if tokens is None or not _boundable(tokens, prices.rates):
         return _total(_items(amounts.quantities(), prices.rates), prices, nothing=not amounts.is_missing)
     dearest = _items(_split(tokens, prices.rates, max), prices.rates)
     cheapest = _items(_split(tokens, prices.rates, min), prices.rates)
@@ -75,46 +90,60 @@ def price(amounts: Amounts, prices: Prices | Reason) -> Priced:
 
 def _items(quantities: Mapping[Part, Decimal], rates: Mapping[Part, Rate]) -> tuple[LineItem, ...]:
     found = quantities.get
-    return tuple(
-        LineItem(part=part, quantity=quantity, rate=rates.get(part)) for part in _ORDER if (quantity := found(part))
-    )
+    return tuple(LineItem.of(part, quantity, rates.get(part)) for part in _ORDER if (quantity := found(part)))
+
+
+def _token_items(tokens: Tokens, rates: Mapping[Part, Rate]) -> tuple[LineItem, ...]:
+    """Return what `_items` would of tokens that are split: nearly all usage is, and this is several times as fast."""
+    items: list[LineItem] = []
+    sent, cached, produced, line = tokens.input, tokens.cached, tokens.output, LineItem.of_tokens
+    for modality in _REAL:
+        of_cache = cached.get(modality, 0)
+        if full := sent.get(modality, 0) - of_cache:
+            items.append(line(INPUT_OF[modality], full, rates))
+        if of_cache:
+            items.append(line(CACHED_INPUT_OF[modality], of_cache, rates))
+        if made := produced.get(modality, 0):
+            items.append(line(OUTPUT_OF[modality], made, rates))
+    return tuple(items)
 
 
 def _sum(items: Iterable[LineItem]) -> Decimal | None:
-    costs = [item.cost for item in items if item.cost is not None]
-    return money.add(*costs) if costs else None
+    total: Decimal | None = None
+    for item in items:
+        if (cost := item.cost) is not None:
+            total = cost if total is None else _add(total, cost)
+    return total
 
 
 def _total(items: tuple[LineItem, ...], prices: Prices, low: Decimal | None = None, *, nothing: bool = False) -> Priced:
     """Add the lines up. `nothing`: no lines mean that nothing was used, which costs nothing, and is not unknown."""
-    cost = money.ZERO if nothing and not items else _sum(items)
+    cost = money.ZERO if nothing and not items else None
+    reasons: tuple[Reason, ...] = ()
+    savings: dict[Modality, Decimal] = {}
+    for part, quantity, _rate, item_cost in items:
+        if item_cost is None:
+            reasons = _UNPRICED
+            continue
+        cost = item_cost if cost is None else _add(cost, item_cost)
+        if part.component is _CACHED_INPUT and (full := prices.rates.get(INPUT_OF[part.modality])) is not None:
+            savings[part.modality] = _subtract(full.cost(quantity), item_cost)
     return Priced(
         items=items,
         cost=cost,
         low=low,
         high=None if low is None else cost,
-        savings=_savings(items, prices.rates),
-        reasons=(Reason.NO_RATE,) if any(item.rate is None for item in items) else (),
-        contests=_contests(items, prices.contests),
+        savings=savings,
+        reasons=reasons,
+        contests=_contests(items, prices.contests) if prices.contests else (),
         currency=prices.currency,
         card=prices.card,
     )
 
 
 def _contests(items: Iterable[LineItem], contests: tuple[Contest, ...]) -> tuple[Contest, ...]:
-    if not contests:
-        return ()
     used = {item.part for item in items}
     return tuple(contest for contest in contests if contest.part in used)
-
-
-def _savings(items: Iterable[LineItem], rates: Mapping[Part, Rate]) -> dict[Modality, Decimal]:
-    found: dict[Modality, Decimal] = {}
-    for item in items:
-        full = rates.get(Part(item.part.modality, Component.INPUT))
-        if item.part.component is Component.CACHED_INPUT and item.cost is not None and full is not None:
-            found[item.part.modality] = money.subtract(full.cost(item.quantity), item.cost)
-    return found
 
 
 def _prices_of(component: Component, modality: Modality, rates: Mapping[Part, Rate]) -> dict[Modality, Decimal]:

@@ -133,6 +133,12 @@ class RateBook:
                 return found
         return None
 
+    def changes(self, sku: Sku) -> list[datetime]:
+        """Return the instants at which the prices of `sku` may change, in order. Between them they do not."""
+        rows = self._rows.get((sku.provider, sku.model), ())
+        discounts = [discount for card in self.cards for discount in card.discounts]
+        return sorted({*(row.starts for _, row in rows), *(discount.starts for discount in discounts)})
+
     def prices(self, sku: Sku, at: datetime) -> Prices | Reason:
         """Return the rates that held for `sku` at the aware instant `at`, or the reason why there is none.
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _MOST_USAGES_REMEMBERED = 16_384
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, for the time that takes: one is made for each usage while a phone call waits.
+@dataclass(slots=True, kw_only=True)
 class Metered:
     """A usage, with the names to price it by. `seconds` is the time from `response.created` on, where it was seen."""
 
@@ -120,7 +121,7 @@ class Sessions:
 
     def join(self, endpoint: Endpoint, session_id: str) -> Session:
         """Return the session of this id, new or as other sockets have it, with one socket more."""
-        key = (_place(endpoint), session_id)
+        key = (endpoint.place, session_id)
         with self._lock:
             session = self._sessions.setdefault(key, Session(id=session_id))
             session.sockets += 1
@@ -132,12 +133,12 @@ class Sessions:
             session.sockets -= 1
             if session.sockets > 0:
                 return False
-            self._sessions.pop((_place(endpoint), session.id or ""), None)
+            self._sessions.pop((endpoint.place, session.id or ""), None)
         return True
 
     def holding(self, endpoint: Endpoint, response_or_item: str) -> str | None:
         """Return the id of the session that began this response or committed this item, None if none has yet."""
-        place = _place(endpoint)
+        place = endpoint.place
         with self._lock:
             for (at, session_id), session in self._sessions.items():
                 if at == place and (response_or_item in session.open or response_or_item in session.committed):
@@ -148,7 +149,7 @@ class Sessions:
         """Whether `usage` says more than anything counted for its id before, and is so counted from now on."""
         if usage.id is None:
             return True
-        key = (_place(endpoint), usage.kind, usage.id)
+        key = (endpoint.place, usage.kind, usage.id)
         rank = RANK[usage.reported]
         with self._lock:
             if self._counted.get(key, -1) >= rank:
@@ -161,8 +162,3 @@ class Sessions:
     def begin_anew(self) -> None:
         """In a forked child: a lock that another thread held at the fork would be held for ever."""
         self._lock = threading.RLock()
-
-
-def _place(endpoint: Endpoint) -> _Place:
-    """Ids are unique on one service; two of them on one machine, as in tests, differ in their ports."""
-    return endpoint.provider, endpoint.server, endpoint.port

@@ -14,6 +14,11 @@ class Timing:
         self._speech_ended_at: int | None = None
         self._is_stopped = False
 
+    def begin_anew(self) -> None:
+        """Take that the socket is in another session now."""
+        self.begun.clear()
+        self._speech_ended_at, self._is_stopped = None, False
+
     def begin(self, response: str, at: int) -> None:
         """Take the begin of a response."""
         self.begun[response] = (at, False)

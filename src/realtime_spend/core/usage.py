@@ -10,7 +10,8 @@ Nothing here raises, whatever JSON it is given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,13 @@ _LARGEST_KEPT = 10**30
 _MODALITIES = (Modality.TEXT, Modality.AUDIO, Modality.IMAGE)
 _AUDIO_DURATION = Part(Modality.AUDIO, Component.DURATION)
 _RAW_DEPTH, _RAW_KEYS = 4, 64
+_SPLIT = (0, 0)
+_NONE_OF_ANY = (0, 0, 0)
+# The keys of usage objects as JSON has them; a bounded number, since a service can make up any.
+_KEYS: dict[str, str] = {}
+_MOST_KEYS = 1_000
+_INTEGERS = {int}
+_Counts = tuple[int, int, int]
 
 
 class Kind(Word):
@@ -73,7 +81,8 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# These are made while a phone call waits, and freezing them would double the time that takes.
+@dataclass(slots=True, kw_only=True)
 class Tokens:
     """Token counts of one usage. `input` includes what is cached; `cached` holds what is cached by known modality.
 
@@ -89,7 +98,7 @@ class Tokens:
     @property
     def is_split(self) -> bool:
         """Whether each token has its modality and is known to be cached or not."""
-        return self.unsplit == (0, 0) and Modality.UNKNOWN not in self.input and Modality.UNKNOWN not in self.output
+        return self.unsplit == _SPLIT and Modality.UNKNOWN not in self.input and Modality.UNKNOWN not in self.output
 
     def spare(self) -> dict[Modality, int]:
         """Return, by modality, the input tokens that are not known to be cached."""
@@ -109,7 +118,7 @@ class Tokens:
         return {part: count for part, count in found.items() if count}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Amounts:
     """What a usage object says: tokens, or seconds, or neither (then the usage is missing), and its problems."""
 
@@ -129,16 +138,16 @@ class Amounts:
         return {part: Decimal(count) for part, count in self.tokens.quantities().items()} if self.tokens else {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Usage:
-    """One metered event. `id` is `response.id` or `item_1#0`; `raw` holds the numbers of the usage object verbatim."""
+    """One metered event. `id` is `response.id` or `item_1#0`; `raw` is the JSON of the usage object's numbers."""
 
     kind: Kind
     id: str | None
     status: str | None
     reported: Reported
-    amounts: Amounts = Amounts()
-    raw: Mapping[str, Any] | None = None
+    amounts: Amounts = field(default_factory=Amounts)
+    raw: str | None = None
 
 
 def read_amounts(usage: object, *, text_output: bool) -> Amounts:
@@ -147,6 +156,8 @@ def read_amounts(usage: object, *, text_output: bool) -> Amounts:
         return Amounts()
     if not isinstance(usage, dict):
         return Amounts(problems=(_problem(ProblemKind.UNREADABLE, "the usage is not a JSON object"),))
+    if (plain := _plain_tokens(usage, text_output=text_output)) is not None:
+        return Amounts(tokens=plain)
     if (seconds := _seconds(usage.get("seconds"))) is not None and usage.get("type") != "tokens":
         return _duration(seconds)
     problems: list[Problem] = []
@@ -159,17 +170,78 @@ def read_amounts(usage: object, *, text_output: bool) -> Amounts:
     return Amounts(tokens=tokens, problems=tuple(problems))
 
 
-def numbers_of(usage: object, depth: int = _RAW_DEPTH) -> dict[str, Any] | None:
-    """Return the finite numbers of a usage object under their own keys, and its `type`; nothing else is kept."""
+def _plain_tokens(usage: dict[str, Any], *, text_output: bool) -> Tokens | None:
+    """Read a usage that says everything and whose every sum is right, as nearly all do; None for any other.
+
+    It answers what `_tokens` would, many times as fast.
+    """
+    if "seconds" in usage:
+        return None
+    try:
+        into, out, sent = usage["input_tokens"], usage["output_tokens"], usage["input_token_details"]
+        sent_counts = sent["text_tokens"], sent["audio_tokens"], sent.get("image_tokens", 0)
+        cached_counts, of_cache = _NONE_OF_ANY, sent.get("cached_tokens", 0)
+        if (cached := sent.get("cached_tokens_details")) is not None:
+            cached_counts = cached["text_tokens"], cached["audio_tokens"], cached.get("image_tokens", 0)
+        produced: Any = usage.get("output_token_details")
+        if produced is None and text_output:
+            produced = {"text_tokens": out, "audio_tokens": 0}
+        produced_counts = produced["text_tokens"], produced["audio_tokens"], produced.get("image_tokens", 0)
+        reasoning = produced.get("reasoning_tokens", 0)
+        counts = (*sent_counts, *cached_counts, *produced_counts, reasoning)
+        is_whole = (
+            set(map(type, counts)) == _INTEGERS
+            and min(counts) >= 0
+            and sum(sent_counts) == into
+            and sum(produced_counts) == out
+            and sum(cached_counts) == of_cache
+            and into + out == usage["total_tokens"] <= _MOST_TOKENS
+            and reasoning <= produced_counts[0]
+        )
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return _disjoint(sent_counts, cached_counts, produced_counts, reasoning) if is_whole else None
+
+
+def _disjoint(sent_counts: _Counts, cached_counts: _Counts, produced_counts: _Counts, reasoning: int) -> Tokens | None:
+    """Return counts by modality, in the order of `_MODALITIES`, without their zeros."""
+    of_input: dict[Modality, int] = {}
+    in_cache: dict[Modality, int] = {}
+    of_output: dict[Modality, int] = {}
+    for modality, count, of_it, made in zip(_MODALITIES, sent_counts, cached_counts, produced_counts, strict=True):
+        if of_it > count:
+            return None
+        if count:
+            of_input[modality] = count
+        if of_it:
+            in_cache[modality] = of_it
+        if made:
+            of_output[modality] = made
+    return Tokens(input=of_input, cached=in_cache, unsplit=_SPLIT, output=of_output, reasoning=reasoning)
+
+
+def numbers_text(usage: object, depth: int = _RAW_DEPTH) -> str | None:
+    """Write the finite numbers of a usage object as JSON, each under its own key, and its `type`, and nothing else."""
     if not isinstance(usage, dict):
         return None
-    kept: dict[str, Any] = {}
-    for key, value in list(usage.items())[:_RAW_KEYS]:
-        if isinstance(value, dict) and depth > 1:
-            kept[key] = numbers_of(value, depth - 1)
+    kept: list[str] = []
+    for key, value in usage.items() if len(usage) <= _RAW_KEYS else list(usage.items())[:_RAW_KEYS]:
+        if type(value) is int and -_LARGEST_KEPT <= value <= _LARGEST_KEPT:
+            kept.append(f"{_KEYS.get(key) or _key(key)}{value}")
+        elif isinstance(value, dict) and depth > 1:
+            kept.append(f"{_key(key)}{numbers_text(value, depth - 1)}")
         elif _is_number(value) or (key == "type" and value in ("tokens", "duration")):
-            kept[key] = value
-    return kept
+            kept.append(f"{_key(key)}{json.dumps(value)}")
+    return f"{{{','.join(kept)}}}"
+
+
+def _key(key: str) -> str:
+    text = _KEYS.get(key)
+    if text is None:
+        text = f"{json.dumps(str(key))}:"
+        if len(_KEYS) < _MOST_KEYS:
+            _KEYS[key] = text
+    return text
 
 
 def _duration(seconds: Decimal) -> Amounts:

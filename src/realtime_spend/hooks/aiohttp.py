@@ -10,10 +10,12 @@ import asyncio
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import wrapt
+
 from realtime_spend.hooks.attaching import Hook, Place, port_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from types import ModuleType
 
     from realtime_spend.hooks import Observer
@@ -29,11 +31,15 @@ class AiohttpHook(Hook):
     module: ClassVar[str] = "aiohttp.client_ws"
 
     def patch(self, module: ModuleType) -> None:
-        """Wrap the constructor, which subclasses of a program's own call too."""
+        """Wrap the constructor and the end, which subclasses of a program's own call too.
+
+        The end is wrapped in the class: a program may keep a connection by its bound method alone, as exit stacks do.
+        """
         owner = module.ClientWebSocketResponse
         for method in ("receive", "close"):
             getattr(owner, method)
         self.wrap(owner, "__init__", self._constructed)
+        self.wrap(owner, "close", self._closing)
 
     def _constructed(
         self, wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -44,87 +50,74 @@ class AiohttpHook(Hook):
             # It is constructed when the handshake has succeeded.
             observer.opened()
 
+    def _closing(
+        self, wrapped: Callable[..., Awaitable[bool]], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Awaitable[bool]:
+        observer = self.observer_of(instance)
+        ending = wrapped(*args, **kwargs)
+        return ending if observer is None else self.until_ended(ending, observer)
+
     def attach(self, connection: Any, observer: Observer) -> None:
-        """Watch what is read, and the end."""
+        """Watch what is read."""
         from aiohttp import WSMsgType  # noqa: PLC0415 - only where the host has imported the library
 
-        see = _seeing(observer, WSMsgType)
+        kinds, ends = (WSMsgType.TEXT, WSMsgType.BINARY), (WSMsgType.CLOSE, WSMsgType.ERROR)
         try:
-            connection._reader = WatchedReader(connection._reader, see, observer.closed)  # noqa: SLF001 - see above
+            connection._reader = WatchedReader(connection._reader, kinds, ends, observer)  # noqa: SLF001 - see above
         except AttributeError:
             # A release of aiohttp that keeps its reader elsewhere. What is thrown away unread is then not seen.
-            _watch_receive(connection, see)
-        _watch_close(connection, observer)
+            _watch_receive(connection, kinds, observer)
 
     def release(self, connection: Any) -> None:
-        """Give the connection its own reader back, and its methods."""
-        for method in ("receive", "close"):
-            vars(connection).pop(method, None)
+        """Give the connection its own reader back, and its method."""
+        vars(connection).pop("receive", None)
         reader = getattr(connection, "_reader", None)
         if isinstance(reader, WatchedReader):
-            connection._reader = reader.reader  # noqa: SLF001 - as above
+            reader.leave()
+            connection._reader = reader.__wrapped__  # noqa: SLF001 - as above
 
 
-class WatchedReader:
+class WatchedReader(wrapt.ObjectProxy):  # type: ignore[type-arg]  # no generic at run time in older releases
     """Stands before a connection's reader, and is it in all but `read`."""
 
-    __slots__ = ("_closed", "_read", "_see", "reader")
-
-    def __init__(self, reader: Any, see: Callable[[Any], None], closed: Callable[[], None]) -> None:
-        self.reader = reader
-        self._read, self._see, self._closed = reader.read, see, closed
+    def __init__(self, reader: Any, kinds: tuple[Any, ...], ends: tuple[Any, ...], observer: Observer) -> None:
+        super().__init__(reader)
+        self._self_read, self._self_kinds, self._self_ends = reader.read, kinds, ends
+        self._self_whole, self._self_closed = observer.frame, observer.closed
 
     async def read(self) -> Any:
         """Read the next message, which the observer sees before the program."""
         try:
-            message = await self._read()
+            message = await self._self_read()
         except _UNFINISHED:
             # The program gave up waiting. The connection goes on.
             raise
         except Exception:
-            self._closed()
+            self._self_closed()
             raise
-        self._see(message)
+        kind = message.type
+        if kind in self._self_kinds:
+            self._self_whole(message.data)
+        elif kind in self._self_ends:
+            # Nothing comes after it, and a program that closes by itself may not do so.
+            self._self_closed()
         return message
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.reader, name)
+    def leave(self) -> None:
+        """See no more, not even what somebody is waiting for just now."""
+        self._self_kinds = self._self_ends = ()
 
 
-def _seeing(observer: Observer, types: Any) -> Callable[[Any], None]:
-    text, binary = types.TEXT, types.BINARY
-    whole = observer.frame
-
-    def see(message: Any) -> None:
-        kind = message.type
-        if kind is text or kind is binary:
-            whole(message.data)
-
-    return see
-
-
-def _watch_receive(connection: Any, see: Callable[[Any], None]) -> None:
+def _watch_receive(connection: Any, kinds: tuple[Any, ...], observer: Observer) -> None:
     reference, receive_of = weakref.ref(connection), type(connection).receive
 
     async def receiving(connection: Any, *args: Any, **kwargs: Any) -> Any:
         message = await receive_of(connection, *args, **kwargs)
-        see(message)
+        if message.type in kinds:
+            observer.frame(message.data)
         return message
 
     connection.receive = lambda *args, **kwargs: receiving(reference(), *args, **kwargs)
-
-
-def _watch_close(connection: Any, observer: Observer) -> None:
-    reference, close_of = weakref.ref(connection), type(connection).close
-
-    async def closing(connection: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await close_of(connection, *args, **kwargs)
-        finally:
-            observer.closed()
-
-    # The coroutine holds the connection from the first, as a bound method's does: a program may let go of it meanwhile.
-    connection.close = lambda *args, **kwargs: closing(reference(), *args, **kwargs)
 
 
 def _place_of(response: Any) -> Place:

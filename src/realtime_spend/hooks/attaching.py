@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-from weakref import WeakKeyDictionary
 
 import wrapt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from types import ModuleType
 
     from realtime_spend.containment import Containment
@@ -36,6 +34,14 @@ def port_of(scheme: str, port: int | None) -> int | None:
     return port or _PORTS.get(scheme)
 
 
+class Watched(NamedTuple):
+    """A connection that is watched, by whom, and what tells that its object was freed."""
+
+    reference: weakref.ref[Any]
+    observer: Observer
+    finalizer: weakref.finalize[..., Any]
+
+
 class Hook(ABC):
     """Watches every client connection of one library that is opened while it is installed.
 
@@ -52,8 +58,10 @@ class Hook(ABC):
         self._containment: Containment | None = None
         self._waits_for_import = False
         self._patched: list[tuple[Any, str, Any]] = []
-        self._live: WeakKeyDictionary[Any, tuple[Observer, weakref.finalize[..., Any]]] = WeakKeyDictionary()
-        self._lock = threading.RLock()
+        # By identity: a class of the program's own may compare its connections as it likes. Each step on it is one of
+        # the interpreter's own, so that it needs no lock, which a fork could leave held for ever.
+        self._live: dict[int, Watched] = {}
+        self._endings: dict[Observer, int] = {}
 
     @abstractmethod
     def patch(self, module: ModuleType) -> None:
@@ -75,16 +83,14 @@ class Hook(ABC):
             # why everything below asks whether the hook is installed.
             wrapt.register_post_import_hook(self._imported, self.module)
             self._waits_for_import = True
-        elif not self._patched and self.module in sys.modules:
+        elif self.module in sys.modules:
             self._imported(sys.modules[self.module])
 
     def remove(self) -> None:
         """Stop watching, open connections included, and leave the library as it was found."""
         self._observe = None
-        with self._lock:
-            live = list(self._live)
-        for connection in live:
-            self.let_go(connection)
+        for watched in self._live.copy().values():
+            self.let_go(watched.reference())
         kept = []
         for owner, name, wrapper in self._patched:
             # Somebody may have wrapped us meanwhile: then our wrapper stays where it is and passes everything through.
@@ -95,44 +101,78 @@ class Hook(ABC):
         self._patched = kept
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        """Wrap a method that `owner` itself defines."""
+        """Wrap a method that `owner` itself defines, unless our wrapper had to stay there when we were last removed."""
+        if any(kept is owner and method == name for kept, method, _ in self._patched):
+            return
         wrapped = wrapt.FunctionWrapper(vars(owner)[name], wrapper)
         setattr(owner, name, wrapped)
         self._patched.append((owner, name, wrapped))
 
     def begin(self, connection: Any, place_of: Callable[[], Place]) -> Observer | None:
         """Watch a connection if its URL is one to watch; return who does."""
-        if self._observe is None or self._containment is None:
+        observe, containment = self._observe, self._containment
+        if observe is None or containment is None:
             return None
         try:
-            place = place_of()
-            observer = self._observe(library=self.library, **place._asdict())
+            observer = observe(library=self.library, **place_of()._asdict())
             if observer is None:
                 return None
-            self.attach(connection, observer)
-            # A program may let go of a connection without closing it, and then nothing else tells its end.
-            finalizer = weakref.finalize(connection, observer.dropped)
-            finalizer.atexit = False
-            with self._lock:
-                self._live[connection] = observer, finalizer
-            reference = weakref.ref(connection)
-            observer.can_leave_by(lambda: self._leave(reference))
+            self._watch(connection, observer)
         except Exception:  # noqa: BLE001 - the connection is the host's; ours is only the watching
-            self._containment.failed("attaching_to_a_connection")
+            containment.failed("attaching_to_a_connection")
+            return None
+        if self._observe is not observe:
+            # Removed meanwhile by another thread, which may not have seen this connection.
+            self.let_go(connection)
             return None
         return observer
+
+    def observer_of(self, connection: Any) -> Observer | None:
+        """Return who watches this connection."""
+        watched = self._live.get(id(connection))
+        return None if watched is None else watched.observer
 
     def let_go(self, connection: Any) -> Observer | None:
         """Watch this connection no further; return who did."""
-        with self._lock:
-            observer, finalizer = self._live.pop(connection, (None, None))
-        if finalizer is not None:
-            finalizer.detach()
+        watched = self._live.pop(id(connection), None)
+        if watched is None:
+            return None
+        watched.finalizer.detach()
+        self.release(connection)
+        return watched.observer
+
+    async def until_ended(self, ending: Awaitable[Any], observer: Observer) -> Any:
+        """Await what ends a connection. Of several tasks that do, the last to return tells: it may still be reading."""
+        self._endings[observer] = self._endings.get(observer, 0) + 1
+        try:
+            return await ending
+        finally:
+            self._endings[observer] -= 1
+            if not self._endings[observer]:
+                del self._endings[observer]
+                observer.closed()
+
+    def _watch(self, connection: Any, observer: Observer) -> None:
+        try:
+            self.attach(connection, observer)
+            # A program may let go of a connection without closing it, and then nothing else tells its end.
+            finalizer = weakref.finalize(connection, self._freed, id(connection), observer)
+            finalizer.atexit = False
+        except Exception:
+            # What was attached before the fault would stay for good.
             self.release(connection)
-        return observer
+            raise
+        reference = weakref.ref(connection)
+        self._live[id(connection)] = Watched(reference, observer, finalizer)
+        observer.can_leave_by(lambda: self._leave(reference))
+
+    def _freed(self, identity: int, observer: Observer) -> None:
+        self._live.pop(identity, None)
+        observer.dropped()
 
     def _leave(self, reference: weakref.ref[Any]) -> None:
-        self.let_go(reference())
+        if (connection := reference()) is not None:
+            self.let_go(connection)
 
     def _imported(self, module: ModuleType) -> None:
         if self._observe is None or self._containment is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from realtime_spend.hooks.attaching import Hook, Place, port_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from types import ModuleType
 
     from realtime_spend.hooks import Observer
@@ -23,9 +22,13 @@ class HttpxWsHook(Hook):
     module: ClassVar[str] = "httpx_ws._api"
 
     def patch(self, module: ModuleType) -> None:
-        """Wrap both constructors, which are called when the handshake has succeeded."""
-        for owner in (module.AsyncWebSocketSession, module.WebSocketSession):
+        """Wrap both constructors, which are called when the handshake has succeeded, and both ends."""
+        for owner, closing in (
+            (module.AsyncWebSocketSession, self._closing),
+            (module.WebSocketSession, self._closing_in_threads),
+        ):
             self.wrap(owner, "__init__", self._constructed)
+            self.wrap(owner, "close", closing)
 
     def _constructed(
         self, wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -38,28 +41,45 @@ class HttpxWsHook(Hook):
         if observer is not None:
             observer.opened()
 
+    def _closing(
+        self, wrapped: Callable[..., Awaitable[None]], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Awaitable[None]:
+        observer = self.observer_of(instance)
+        ending = wrapped(*args, **kwargs)
+        return ending if observer is None else self.until_ended(ending, observer)
+
+    def _closing_in_threads(
+        self, wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        observer = self.observer_of(instance)
+        try:
+            wrapped(*args, **kwargs)
+        finally:
+            if observer is not None:
+                observer.closed()
+
     def attach(self, connection: Any, observer: Observer) -> None:
-        """Watch the events of the protocol object, and the end."""
+        """Watch the events of the protocol object."""
         from wsproto.events import BytesMessage, CloseConnection, TextMessage  # noqa: PLC0415 - the host has it
 
         protocol = connection.connection
         reference, events_of = weakref.ref(protocol), type(protocol).events
-        see = _seeing(observer)
+        see, messages = _seeing(observer), (TextMessage, BytesMessage)
 
         def events() -> Iterator[Any]:
             for event in events_of(reference()):
-                if isinstance(event, TextMessage | BytesMessage):
+                # We may be told to leave while some of what has arrived is yet to be handed out.
+                is_watched = vars(reference()).get("events") is events
+                if is_watched and isinstance(event, messages):
                     see(event)
                 elif isinstance(event, CloseConnection):
                     observer.closed()
                 yield event
 
         protocol.events = events
-        _watch_close(connection, observer)
 
     def release(self, connection: Any) -> None:
-        """Leave the methods of the classes."""
-        vars(connection).pop("close", None)
+        """Leave the method of the class."""
         vars(connection.connection).pop("events", None)
 
 
@@ -78,25 +98,6 @@ def _seeing(observer: Observer) -> Callable[[Any], None]:
         is_within = not is_final
 
     return see
-
-
-def _watch_close(connection: Any, observer: Observer) -> None:
-    reference, close_of = weakref.ref(connection), type(connection).close
-
-    def close(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return close_of(reference(), *args, **kwargs)
-        finally:
-            observer.closed()
-
-    async def closing(connection: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await close_of(connection, *args, **kwargs)
-        finally:
-            observer.closed()
-
-    is_asynchronous = inspect.iscoroutinefunction(close_of)
-    connection.close = (lambda *args, **kwargs: closing(reference(), *args, **kwargs)) if is_asynchronous else close
 
 
 def _place_of(url: Any) -> Place:

@@ -6,7 +6,6 @@ for. Nothing is read in the background: what the program leaves in the socket no
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -51,20 +50,24 @@ class WebsocketClientHook(Hook):
         return result
 
     def attach(self, connection: Any, observer: Observer) -> None:
-        """Watch frames and the end."""
-        reference = weakref.ref(connection)
+        """Watch frames and the end.
+
+        The methods hold the connection, as its own do that it gave to the buffer of its frames.
+        """
         recv_frame_of, shutdown_of = type(connection).recv_frame, type(connection).shutdown
         whole, fragment = observer.frame, observer.fragment
 
         def recv_frame() -> Any:
-            instance = reference()
             try:
-                frame = recv_frame_of(instance)
+                frame = recv_frame_of(connection)
             except BaseException:
                 # A time-out leaves it connected; the end of the socket does not.
-                if not getattr(instance, "connected", True):
+                if not getattr(connection, "connected", True):
                     observer.closed()
                 raise
+            if vars(connection).get("recv_frame") is not recv_frame:
+                # We were told to leave, or it was connected anew, while this thread waited.
+                return frame
             opcode = frame.opcode
             if opcode in (_TEXT, _BINARY):
                 if frame.fin:
@@ -79,7 +82,7 @@ class WebsocketClientHook(Hook):
 
         def shutdown() -> None:
             try:
-                shutdown_of(reference())
+                shutdown_of(connection)
             finally:
                 observer.closed()
 

@@ -54,7 +54,13 @@ class WebsocketsHook(Hook):
         def events_received() -> Any:
             events = events_received_of(reference())
             for event in events:
-                opcode = getattr(event, "opcode", None)
+                # Only the answer to the handshake has none. This try holds nothing else, so that no fault hides in it.
+                try:
+                    opcode = event.opcode
+                except AttributeError:
+                    if _is_opening(event, reference()):
+                        observer.opened()
+                    continue
                 if opcode is text or opcode is binary:
                     if event.fin:
                         whole(event.data)
@@ -62,8 +68,6 @@ class WebsocketsHook(Hook):
                         fragment(event.data, first=True, final=False)
                 elif opcode is continuation:
                     fragment(event.data, first=False, final=event.fin)
-                elif opcode is None and _is_opening(event, reference()):
-                    observer.opened()
             return events
 
         def receive_eof() -> None:

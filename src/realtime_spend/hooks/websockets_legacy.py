@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from realtime_spend.hooks import Observer
 
-_WATCHED = ("read_message", "connection_lost")
+_WATCHED = ("connection_open", "read_message", "connection_lost")
 
 
 class LegacyWebsocketsHook(Hook):
@@ -37,22 +37,31 @@ class LegacyWebsocketsHook(Hook):
     async def _shaking_hands(
         self, wrapped: Callable[..., Awaitable[None]], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        await wrapped(*args, **kwargs)
-        # The task that reads was made in there and cannot run before this coroutine gives way: no message is missed.
         uri = args[0] if args else kwargs.get("wsuri")
-        observer = self.begin(instance, lambda: _place_of(uri))
-        if observer is not None:
-            observer.opened()
+        self.begin(instance, lambda: _place_of(uri))
+        try:
+            await wrapped(*args, **kwargs)
+        except BaseException:
+            # It was not opened, so that there is no session.
+            self.let_go(instance)
+            raise
 
     def attach(self, connection: Any, observer: Observer) -> None:
-        """Watch messages and the end."""
+        """Watch the beginning, messages and the end."""
         reference = weakref.ref(connection)
-        read_message_of, connection_lost_of = type(connection).read_message, type(connection).connection_lost
-        whole = observer.frame
+        connection_open_of, connection_lost_of = type(connection).connection_open, type(connection).connection_lost
+        read_message_of, whole = type(connection).read_message, observer.frame
+
+        def connection_open() -> None:
+            # The task that reads is made in there, and an event loop may let it begin at once.
+            observer.opened()
+            connection_open_of(reference())
 
         async def read_message() -> Any:
-            message = await read_message_of(reference())
-            if message is not None:
+            protocol = reference()
+            message = await read_message_of(protocol)
+            # We may have been told to leave while it waited.
+            if message is not None and vars(protocol).get("read_message") is read_message:
                 whole(message)
             return message
 
@@ -62,6 +71,7 @@ class LegacyWebsocketsHook(Hook):
             finally:
                 observer.closed()
 
+        connection.connection_open = connection_open
         connection.read_message = read_message
         connection.connection_lost = connection_lost
 

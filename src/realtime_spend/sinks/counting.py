@@ -5,19 +5,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
-from realtime_spend.core.line_items import Component, Modality
+from realtime_spend.core.line_items import Component, Modality, Part
 from realtime_spend.core.rates import Prices, Reason
 from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from realtime_spend.core.pricing import Priced
     from realtime_spend.core.usage import Amounts, Usage
     from realtime_spend.sinks.metrics import Extra, Series
 
 # What a service may say; anything else is counted as `other`, because a label must not grow with what others send.
 _STATUSES = frozenset({"completed", "cancelled", "failed", "incomplete", "in_progress"})
+_OTHER = "other"
 _USD = "USD"
+_add = money.CONTEXT.add
+# Attributes are made once and looked up, since making them would take most of the time that counting takes.
+_OF: dict[Modality, Extra] = {modality: ((names.MODALITY, str(modality)),) for modality in Modality}
+_OF_COST: dict[Part, Extra] = {
+    Part(modality, component): ((names.MODALITY, str(modality)), (names.COMPONENT, str(component)))
+    for modality in Modality
+    for component in Component
+}
+_USAGE: dict[tuple[Kind, str | None, Reported], Extra] = {
+    (kind, status, reported): (
+        (names.KIND, str(kind)),
+        *(() if status is None else ((names.STATUS, status),)),
+        (names.USAGE, str(reported)),
+    )
+    for kind in Kind
+    for status in (None, _OTHER, *_STATUSES)
+    for reported in Reported
+}
 _TOKENS_OF = {
     Component.INPUT: names.INPUT_TOKENS,
     Component.CACHED_INPUT: names.CACHE_READ_TOKENS,
@@ -70,15 +91,15 @@ def let_appear(series: Series, kind: Kind, prices: Prices | Reason) -> None:
     if isinstance(prices, Reason):
         for metric in (names.INPUT_TOKENS, names.OUTPUT_TOKENS):
             for modality in (Modality.TEXT, Modality.AUDIO):
-                series.add(metric, _of(modality), 0)
+                series.add(metric, _OF[modality], 0)
         return
     if kind is Kind.RESPONSE:
-        series.add(names.REASONING_TOKENS, _of(Modality.TEXT), 0)
+        series.add(names.REASONING_TOKENS, _OF[Modality.TEXT], 0)
     for part in prices.rates:
         if part.component is Component.DURATION:
             series.add(names.BILLABLE_DURATION, (), money.ZERO)
         else:
-            series.add(_TOKENS_OF[part.component], _of(part.modality), 0)
+            series.add(_TOKENS_OF[part.component], _OF[part.modality], 0)
     if prices.currency == _USD:
         _let_money_appear(series, prices)
 
@@ -86,9 +107,9 @@ def let_appear(series: Series, kind: Kind, prices: Prices | Reason) -> None:
 def _let_money_appear(series: Series, prices: Prices) -> None:
     series.add(names.COST_UNCERTAINTY, (), money.ZERO)
     for part in prices.rates:
-        series.add(names.COST, _cost_attributes(part.modality, part.component), money.ZERO)
+        series.add(names.COST, _OF_COST[part], money.ZERO)
         if part.component is Component.CACHED_INPUT:
-            series.add(names.CACHE_SAVINGS, _of(part.modality), money.ZERO)
+            series.add(names.CACHE_SAVINGS, _OF[part.modality], money.ZERO)
 
 
 def _count_amounts(series: Series, amounts: Amounts) -> None:
@@ -96,25 +117,34 @@ def _count_amounts(series: Series, amounts: Amounts) -> None:
         series.add(names.BILLABLE_DURATION, (), amounts.seconds)
     if (tokens := amounts.tokens) is None:
         return
-    for modality, count in tokens.input.items():
-        series.add(names.INPUT_TOKENS, _of(modality), count)
-    for modality, count in tokens.cached.items():
-        series.add(names.CACHE_READ_TOKENS, _of(modality), count)
+    _count_tokens(series, names.INPUT_TOKENS, tokens.input)
+    _count_tokens(series, names.CACHE_READ_TOKENS, tokens.cached)
     if tokens.unsplit[0]:
-        series.add(names.CACHE_READ_TOKENS, _of(Modality.UNKNOWN), tokens.unsplit[0])
-    for modality, count in tokens.output.items():
-        series.add(names.OUTPUT_TOKENS, _of(modality), count)
+        series.add(names.CACHE_READ_TOKENS, _OF[Modality.UNKNOWN], tokens.unsplit[0])
+    _count_tokens(series, names.OUTPUT_TOKENS, tokens.output)
     if tokens.reasoning:
-        series.add(names.REASONING_TOKENS, _of(Modality.TEXT), tokens.reasoning)
+        series.add(names.REASONING_TOKENS, _OF[Modality.TEXT], tokens.reasoning)
+
+
+def _count_tokens(series: Series, metric: str, counts: Mapping[Modality, int]) -> None:
+    if not counts:
+        return
+    totals = series.of(metric)
+    for modality, count in counts.items():
+        own = _OF[modality]
+        totals[own] = totals.get(own, 0) + count
 
 
 def _count_money(series: Series, priced: Priced) -> None:
+    totals = series.of(names.COST) if priced.items else {}
     for line in priced.items:
         if (cost := line.cost) is not None:
-            series.add(names.COST, _cost_attributes(line.part.modality, line.part.component), cost)
+            own = _OF_COST[line.part]
+            before = totals.get(own)
+            totals[own] = cost if before is None else _add(before, cost)
     for modality, saved in priced.savings.items():
-        series.add(names.CACHE_SAVINGS, _of(modality), saved)
-    if priced.uncertainty:
+        series.add(names.CACHE_SAVINGS, _OF[modality], saved)
+    if priced.low is not None:
         series.add(names.COST_UNCERTAINTY, (), priced.uncertainty)
 
 
@@ -122,14 +152,5 @@ def _count_error(series: Series, kind: str) -> None:
     series.add(names.ERRORS, ((names.KIND, str(kind)),), 1)
 
 
-def _of(modality: Modality) -> Extra:
-    return ((names.MODALITY, str(modality)),)
-
-
-def _cost_attributes(modality: Modality, component: Component) -> Extra:
-    return ((names.MODALITY, str(modality)), (names.COMPONENT, str(component)))
-
-
 def _usage_attributes(kind: Kind, status: str | None, reported: Reported) -> Extra:
-    said = () if status is None else ((names.STATUS, status if status in _STATUSES else "other"),)
-    return ((names.KIND, str(kind)), *said, (names.USAGE, str(reported)))
+    return _USAGE[kind, status if status is None or status in _STATUSES else _OTHER, reported]

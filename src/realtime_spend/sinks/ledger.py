@@ -34,11 +34,18 @@ class Ledger:
         self._begin()
 
     def append(self, record: Mapping[str, Any]) -> OSError | None:
-        """Write `record`, whose `at` begins with its UTC day; return what went wrong if it is not in the ledger."""
-        line = json.dumps({"v": 1, "at": record["at"], "writer": self.writer, **record}, separators=(",", ":")) + "\n"
+        """Write `record`."""
+        return self.append_text(record["at"], json.dumps({k: v for k, v in record.items() if k != "at"})[1:-1])
+
+    def append_text(self, at: str, fields: str) -> OSError | None:
+        """Write the record of the instant `at`, as 2026-11-22T10:00:00.123456Z, that has these fields besides.
+
+        Returns what went wrong if it is not in the ledger.
+        """
+        line = f'{{"v":1,"at":"{at}","writer":"{self.writer}",{fields}}}\n'
         with self._lock:
             try:
-                self._write(str(record["at"])[:10], line.encode())
+                self._write(at[:10], line.encode())
             except OSError as error:
                 self._close()
                 return error
@@ -55,7 +62,6 @@ class Ledger:
         self._file: int | None = None
         self._identity = (0, 0)
         self._day = ""
-        self._torn = False
 
     def _write(self, day: str, line: bytes) -> None:
         if self._file is not None and (day != self._day or not self._is_ours(self._file)):
@@ -63,13 +69,15 @@ class Ledger:
         if self._file is None:
             self.folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             path = self.folder / f"{day}-{self.writer}.jsonl"
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
-            self._day, self._identity = day, _identity(os.fstat(self._file))
-        text = b"\n" + line if self._torn else line
-        written = os.write(self._file, text)
-        self._torn = written < len(text)
-        if self._torn:
-            raise OSError(0, f"only {written} of {len(text)} bytes were written")
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, _FILE_MODE)
+            status = os.fstat(self._file)
+            self._day, self._identity = day, _identity(status)
+            # A line that a full disk cut short ends here, so that the next record begins one of its own.
+            if status.st_size and os.pread(self._file, 1, status.st_size - 1) != b"\n":
+                line = b"\n" + line
+        written = os.write(self._file, line)
+        if written < len(line):
+            raise OSError(0, f"only {written} of {len(line)} bytes were written")
 
     def _is_ours(self, file: int) -> bool:
         """Whether the descriptor still is our file, under a name.
@@ -82,7 +90,7 @@ class Ledger:
         except OSError:
             self._file = None
             return False
-        if _identity(status) != self._identity:
+        if (status.st_dev, status.st_ino) != self._identity:
             # Somebody else's by now: neither ours to write to nor ours to close.
             self._file = None
             return False

@@ -102,6 +102,7 @@ Amount = int | Decimal
 _MOST_VALUES = 200
 _MOST_WAITING = 10_000
 _OTHER = "other"
+_add = money.CONTEXT.add
 
 
 class Series:
@@ -116,12 +117,21 @@ class Series:
 
     def add(self, metric: str, extra: Extra, amount: Amount) -> None:
         """Add `amount` to one counter; an amount of 0 makes its series appear."""
-        totals = self.totals.setdefault(metric, {})
-        before = totals.get(extra, 0)
-        if isinstance(amount, Decimal):
-            totals[extra] = money.CONTEXT.add(Decimal(before), amount)
+        totals = self.of(metric)
+        before = totals.get(extra)
+        if before is None:
+            totals[extra] = amount
+        elif isinstance(amount, Decimal):
+            totals[extra] = _add(Decimal(before), amount)
         else:
             totals[extra] = before + amount
+
+    def of(self, metric: str) -> dict[Extra, Any]:
+        """Return the totals of one counter by the attributes of its own."""
+        totals = self.totals.get(metric)
+        if totals is None:
+            totals = self.totals[metric] = {}
+        return totals
 
 
 class Metrics:
