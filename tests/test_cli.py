@@ -453,13 +453,18 @@ def test_report_adds_up_by_day_and_model_unless_told_otherwise(run: Run, ledger:
 @pytest.mark.parametrize(
     ("key", "groups"),
     [
+        ("month", {"2026-11": 2}),
         ("day", {"2026-11-18": 2}),
+        ("hour", {"2026-11-18T10:00Z": 2}),
         ("model", {"gpt-realtime": 2}),
         ("session", {"sess_1": 1, "sess_2": 1}),
         ("account", {None: 1, "contoso": 1}),
         ("provider", {"openai": 2}),
         ("kind", {"response": 2}),
         ("status", {"completed": 2}),
+        ("usage", {"reported": 2}),
+        ("requested_model", {"gpt-realtime": 2}),
+        ("rate_card", {"openai@2026-11-19": 2}),
         ("tenant", {"acme": 1, None: 1}),
     ],
 )
@@ -469,6 +474,60 @@ def test_report_groups_by_each_key_and_by_any_attribute(
     folder = ledger(_record(1), _record(2, session="sess_2", account="contoso", attributes={}))
     rows = run("report", folder, "--by", key, "--json").json["rows"]
     assert {row[key]: row["usages"] for row in rows} == groups
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--by", "tenant,session"),
+        ("--by", "tenant", "--by", "session"),
+        ("--by", " tenant , session,", "--by", "session"),
+    ],
+    ids=" ".join,
+)
+def test_report_groups_by_several_keys_however_they_are_given(
+    given: tuple[str, ...], run: Run, ledger: Callable[..., Path]
+) -> None:
+    folder = ledger(_record(1), _record(2, session="sess_2"), _record(3, attributes={}))
+    rows = run("report", folder, *given, "--json").json["rows"]
+    assert [list(row)[:2] for row in rows] == [["tenant", "session"]] * 3
+    assert [(row["tenant"], row["session"]) for row in rows] == [
+        (None, "sess_1"),
+        ("acme", "sess_1"),
+        ("acme", "sess_2"),
+    ]
+    heading = run("report", folder, *given).out.splitlines()[0]
+    assert heading.split()[:3] == ["tenant", "session", "input"]
+
+
+def test_report_counts_hours_and_months_in_utc(run: Run, ledger: Callable[..., Path]) -> None:
+    folder = ledger(_record(1, at="2026-12-01T00:30:00+01:00"), _record(2, at="2026-12-01T00:30:00Z"))
+    rows = run("report", folder, "--by", "month,hour", "--json").json["rows"]
+    assert [(row["month"], row["hour"]) for row in rows] == [
+        ("2026-11", "2026-11-30T23:00Z"),
+        ("2026-12", "2026-12-01T00:00Z"),
+    ]
+
+
+def test_report_says_that_a_key_is_on_no_usage(run: Run, ledger: Callable[..., Path]) -> None:
+    [problem] = run("report", ledger(_record(1)), "--by", "tennant", "--json").json["problems"]
+    assert problem.startswith(
+        "no usage has an attribute 'tennant'; beside attributes there are month, day, hour, model"
+    )
+
+
+def test_report_takes_since_and_until_too(run: Run, ledger: Callable[..., Path]) -> None:
+    folder = ledger(_record(1), _record(2, at="2026-11-19T00:00:00Z"))
+    for bounds in (("--since", "2026-11-19"), ("--since", "2026-11-18", "--until", "2026-11-18")):
+        assert [row["usages"] for row in run("report", folder, *bounds, "--json").json["totals"]] == [1]
+
+
+def test_report_knows_the_region_of_a_regional_price(run: Run, ledger: Callable[..., Path]) -> None:
+    regional = {"provider": "azure.ai.openai", "model": "gpt-4o-transcribe", "scope": "regional"}
+    costs = {"costs": {"audio.input": "0.1"}, "cost": "0.1"}
+    folder = ledger(_record(1, **regional, **costs, region="northeurope"), _record(2, **regional, **costs))
+    rows = run("report", folder, "--by", "region", "--json").json["rows"]
+    assert [row["region"] for row in rows] == [None, "northeurope"]
 
 
 def test_report_prints_a_table_with_a_total(run: Run, ledger: Callable[..., Path]) -> None:
@@ -565,7 +624,16 @@ def test_report_keeps_currencies_apart(run: Run, ledger: Callable[..., Path]) ->
     folder = ledger(_record(1), _record(2, currency="EUR"))
     totals = run("report", folder, "--json").json["totals"]
     assert {total["currency"]: Decimal(total["cost"]) for total in totals} == {"USD": _COST, "EUR": _COST}
-    assert "0.036 EUR" in run("report", folder).out
+    out = run("report", folder).out
+    assert "0.036 EUR" in out
+    assert "! the costs are in EUR and USD: each has its own total, and nothing is converted" in out
+
+
+def test_report_of_one_currency_says_nothing_of_currencies(run: Run, ledger: Callable[..., Path]) -> None:
+    # What has no price has no currency either.
+    folder = ledger(_record(1, currency="EUR"), _record(2, **_UNPRICED))
+    problems = run("report", folder, "--json").json["problems"]
+    assert not any("currenc" in problem or "costs are in" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("tenant", ["[/acme]", "[acme]"])
@@ -731,7 +799,7 @@ def test_the_program_fails_with_two_and_a_sentence(tmp_path: Path) -> None:
 
 def test_the_program_says_its_version_and_helps() -> None:
     assert _program("--version").stdout.decode().split()[-1] == __version__
-    for command in ((), ("explain",), ("report",), ("prices",)):
+    for command in ((), ("explain",), ("report",), ("reprice",), ("prune",), ("prices",)):
         assert _program(*command, "-h").stdout.startswith(b"Usage: ")
 
 

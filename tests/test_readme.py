@@ -57,8 +57,10 @@ def test_explain_prints_what_the_readme_shows() -> None:
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    (program,) = _blocks("python")
-    _run([sys.executable, "-W", "error", "-c", program], tmp_path)
+    programs = _blocks("python")
+    assert len(programs) == 2
+    for program in programs:
+        _run([sys.executable, "-W", "error", "-c", program], tmp_path)
 
 
 def test_make_knows_every_target_that_the_readme_names() -> None:

@@ -6,7 +6,6 @@ says what to do). Standard output holds the answer and nothing else, so that `--
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from realtime_spend.command_settings import book_of, configured
 from realtime_spend.core.line_items import Provider, Scope
+from realtime_spend.ledger_commands import prune, report, reprice
 from realtime_spend.terminal import InputError, Instant, console_of, name_of, print_json, progress, read_text
 from realtime_spend.version import __version__
 
 if TYPE_CHECKING:
-    from realtime_spend.configuration import Configuration
     from realtime_spend.core.rates import RateBook
+    from realtime_spend.simulator import LoadOptions, SimulatorOptions
 
 # As shells count a program that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -33,6 +34,10 @@ _SCOPES = click.Choice([scope.value for scope in Scope])
 @click.version_option(__version__, prog_name="realtime-spend")
 def main() -> None:
     """What Realtime voice sessions cost, exactly, and why the bill says otherwise."""
+
+
+for _command in (report, reprice, prune):
+    main.add_command(_command)
 
 
 @main.command()
@@ -75,8 +80,8 @@ def explain(
     from realtime_spend.core.session_log import read_log
     from realtime_spend.reports.explanation import explanation_json, print_explanation
 
-    configuration = _configuration()
-    book = _book(configuration)
+    configuration = configured()
+    book = book_of(configuration.rate_cards)
     try:
         log = read_log(read_text(file))
     except ValueError as error:
@@ -101,48 +106,6 @@ def explain(
     if log.unreadable:
         lines = ", ".join(map(str, log.unreadable[:5])) + (" ..." if len(log.unreadable) > 5 else "")  # noqa: PLR2004 - enough to find them
         raise InputError(f"{name_of(file)}: line {lines} is not JSON; mend or remove it. The rest is explained above")
-
-
-@main.command()
-@click.argument("ledger", required=False, type=click.Path(path_type=Path))
-@click.option("--by", multiple=True, help="day, model, session, account, provider, kind, status, or an attribute.")
-@click.option("--from", "since", type=Instant(), help="First day or instant, UTC.")
-@click.option(
-    "--to",
-    "until",
-    type=Instant(ends=True),
-    help="Last day (included), or the instant before which to stop, UTC.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def report(
-    *, ledger: Path | None, by: tuple[str, ...], since: datetime | None, until: datetime | None, as_json: bool
-) -> None:
-    """Add up what the LEDGER folder holds; without it the folder in REALTIME_SPEND_LEDGER.
-
-    --by can be given several times: --by day --by model, which is also the default.
-    """
-    from realtime_spend.estimates.ledger import ledger_size
-    from realtime_spend.reporting import add_up
-    from realtime_spend.reports.spending import print_spending, spending_json
-
-    configuration = _configuration()
-    folder = ledger or configuration.ledger
-    if folder is None:
-        raise InputError("name the ledger's folder, or set REALTIME_SPEND_LEDGER to it")
-    if since is not None and until is not None and since >= until:
-        raise InputError("--from is not before --to; exchange them")
-    by = tuple(key.strip() for keys in by for key in keys.split(",") if key.strip())
-    # The ledger holds its costs: a card of one's own that cannot be read is no reason not to add them up.
-    book = _book(configuration, is_needed=False)
-    with progress("reading the ledger", ledger_size(folder), shown=not as_json) as advance:
-        try:
-            spent = add_up(folder, by or ("day", "model"), since=since, until=until, book=book, advance=advance)
-        except ValueError as error:
-            raise InputError(str(error)) from None
-    if as_json:
-        print_json(spending_json(spent.by, spent.groups, spent.totals, spent.problems))
-    else:
-        print_spending(console_of(), spent.by, spent.groups, spent.totals, spent.problems)
 
 
 @main.command()
@@ -173,7 +136,7 @@ def prices(
             raise InputError(str(error)) from None
         print_json(differences_json(found)) if as_json else print_differences(console_of(), found)
         return
-    book = _book(_configuration())
+    book = book_of(configured().rate_cards)
     if check:
         _check(book, as_json=as_json)
         return
@@ -197,6 +160,18 @@ def prices(
 @click.option("--deployment", multiple=True, help="An Azure deployment: NAME=MODEL[@VERSION][:SCOPE].")
 @click.option("--accept-any-deployment", is_flag=True, help="Take any other deployment's name for a model's.")
 @click.option("--session", multiple=True, help="How sessions behave: OPTION=VALUE, as `sim_OPTION` in a URL does.")
+@click.option("--options", "list_options", is_flag=True, help="List the options that --session takes, and exit.")
+@click.option("--load", type=click.IntRange(1, 1_000_000), help="Hold so many sessions, print their totals, and exit.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="With --load: sessions open at the same time, at most.",
+)
+@click.option("--pace", type=click.FloatRange(0), help="With --load: sessions begun a second; else as fast as it goes.")
+@click.option("--url", help="With --load: hold them at a simulator that runs elsewhere, http://HOST:PORT.")
+@click.option("--json", "as_json", is_flag=True, help="With --load: print JSON.")
 def simulate(
     *,
     host: str,
@@ -206,19 +181,41 @@ def simulate(
     deployment: tuple[str, ...],
     accept_any_deployment: bool,
     session: tuple[str, ...],
+    list_options: bool,
+    load: int | None,
+    concurrency: int,
+    pace: float | None,
+    url: str | None,
+    as_json: bool,
 ) -> None:
     """Run a Realtime server for your own tests, OpenAI's and Azure's URLs both, until it is interrupted.
 
     It prints its URL. GET /truth says what was sent and what it costs; --truth writes the same at the end. For example:
 
     --session outcomes=completed,cancelled --deployment voice-prod=gpt-realtime-mini@2025-12-15:datazone
+
+    With --load it is a client too: --load 5000 --concurrency 100 --seed 7 holds 5000 sessions that the seed makes up.
     """
     import asyncio
 
     try:
-        from realtime_spend.simulator import SessionOptions, SimulatorOptions, parse_deployment, serve, session_options
+        from realtime_spend.simulator import (
+            LoadOptions,
+            SessionOptions,
+            SimulatorOptions,
+            parse_deployment,
+            serve,
+            session_options,
+        )
     except ImportError as error:
         raise InputError(f"the simulator needs {error.name}: pip install 'realtime-spend[simulator]'") from None
+    if list_options:
+        _list_session_options()
+        return
+    if load is None and (url is not None or as_json):
+        raise InputError(f"{'--url' if url else '--json'} goes with --load; add --load N")
+    if url is not None and (truth is not None or session or deployment or accept_any_deployment):
+        raise InputError("the simulator at --url has its own truth, sessions and deployments; leave those options out")
     try:
         options = SimulatorOptions(
             host=host,
@@ -228,6 +225,9 @@ def simulate(
             accept_any_deployment=accept_any_deployment,
             session=session_options(SessionOptions(), dict(map(_option, session))),
         )
+        if load is not None:
+            loaded = LoadOptions(sessions=load, concurrency=concurrency, pace=pace or 0.0, seed=seed)
+            sys.exit(_load(options, loaded, url=url, truth=truth, as_json=as_json))
         asyncio.run(serve(options, truth_file=truth, announce=click.echo))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
@@ -235,6 +235,32 @@ def simulate(
         raise InputError(str(error)) from None
     except OSError as error:
         raise InputError(f"{error.filename or f'{host}:{port}'}: {error.strerror}; choose another") from None
+
+
+def _list_session_options() -> None:
+    from realtime_spend.simulator import described_options
+
+    for name, text in described_options().items():
+        click.echo(f"{name:20} {text}")
+
+
+def _load(options: SimulatorOptions, loaded: LoadOptions, *, url: str | None, truth: Path | None, as_json: bool) -> int:
+    """Hold the sessions and print what they came to; the exit status is 1 where one did not go as planned."""
+    import asyncio
+
+    import aiohttp
+
+    from realtime_spend.simulator import hold
+    from realtime_spend.simulator.load_report import print_load
+
+    with progress("sessions", loaded.sessions, shown=True) as advance:
+        try:
+            result = asyncio.run(hold(options, loaded, url=url, truth_file=truth, advance=advance))
+        except aiohttp.ClientError as error:
+            raise InputError(f"{url}: {error}; start a simulator there, or leave --url out") from None
+    held = result.as_json()
+    print_json(held) if as_json else print_load(console_of(), held)
+    return 1 if held["ended"]["failed"] else 0
 
 
 def _option(text: str) -> tuple[str, str]:
@@ -285,27 +311,6 @@ def _check(book: RateBook, *, as_json: bool) -> None:
             "{card}: {rates} rates of {models} models, {days_old} days old, {contested} contested, "
             "{without_source} without a source".format(**card)
         )
-
-
-def _configuration() -> Configuration:
-    from realtime_spend.configuration import configure
-
-    configuration = configure(os.environ, {})
-    for problem in configuration.problems:
-        click.echo(f"realtime-spend: {problem}", err=True)
-    return configuration
-
-
-def _book(configuration: Configuration, *, is_needed: bool = True) -> RateBook:
-    from realtime_spend.rate_cards import load_book
-
-    try:
-        return load_book(configuration.rate_cards)
-    except ValueError as error:
-        if is_needed:
-            raise InputError(str(error)) from None
-        click.echo(f"realtime-spend: {error}", err=True)
-        return load_book()
 
 
 if __name__ == "__main__":

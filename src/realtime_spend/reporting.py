@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from realtime_spend.core.explanation import contested
 from realtime_spend.core.line_items import Provider, Scope, Sku
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from realtime_spend.core.spending import Group, Spending
     from realtime_spend.estimates.ledger import Entry, Reading
 
-_FIELDS = ("model", "version", "session", "account", "provider", "server", "scope", "kind", "status")
+_Sums = TypeVar("_Sums")
+# What groups can be made by, beside attributes: how much of the instant, in UTC, and how it is written.
+_TIMES = {"month": (7, ""), "day": (10, ""), "hour": (13, ":00Z")}
+_NAMES = ("model", "version", "requested_model", "scope", "region", "session", "account", "provider", "server")
+_FIELDS = (*_NAMES, "kind", "status", "usage", "rate_card")
+KEYS = (*_TIMES, *_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,44 +51,73 @@ def add_up(
 ) -> Report:
     """Add up the ledger in `folder` from the instant `since` to before the instant `until`.
 
-    `by` names `day`, a field of the ledger, or one of the attributes that sessions were given.
+    `by` names `month`, `day` or `hour`, a field of the ledger, or one of the attributes that sessions were given.
 
     Raises:
         ValueError: there is no ledger to read; the sentence says what to do.
     """
     reading = read_ledger(folder, advance)
+    refuse_unreadable(folder, reading)
+    entries = [entry for entry in reading.entries if is_within(entry.at, since, until)]
+    groups = spending(entries, lambda entry: group_of(entry, by))
+    totals = {currency: spent for (_, currency), spent in spending(entries, lambda _entry: ()).items()}
+    return Report(
+        by=by,
+        groups=in_order(groups),
+        totals=totals,
+        problems=[*unheard_of(by, entries), *_mixed(totals), *doubts(reading, entries, book)],
+    )
+
+
+def refuse_unreadable(folder: Path, reading: Reading) -> None:
+    """Raise a ValueError in one sentence if the files of `folder` are no ledger's at all."""
     if reading.unreadable and not reading.entries:
         raise ValueError(
             f"no line in {folder} is a ledger record; name the folder that REALTIME_SPEND_LEDGER was set to"
         )
-    entries = [
-        entry
-        for entry in reading.entries
-        if (since is None or entry.at >= since) and (until is None or entry.at < until)
-    ]
-    groups = spending(entries, lambda entry: tuple(_grouped(entry, key) for key in by))
-    return Report(
-        by=by,
-        groups=dict(sorted(groups.items(), key=lambda item: [value or "" for value in item[0][0]])),
-        totals={currency: spent for (_, currency), spent in spending(entries, lambda _entry: ()).items()},
-        problems=[*_unheard_of(by, entries), *_doubts(reading, entries, book)],
-    )
 
 
-def _unheard_of(by: Sequence[str], entries: Sequence[Entry]) -> Iterator[str]:
+def is_within(at: datetime, since: datetime | None, until: datetime | None) -> bool:
+    """Whether `at` is in the time from `since` to before `until`; None is no bound."""
+    return (since is None or at >= since) and (until is None or at < until)
+
+
+def in_order(groups: Mapping[Group, _Sums]) -> dict[Group, _Sums]:
+    """Return the groups in the order of what they have in common."""
+    return dict(sorted(groups.items(), key=lambda item: ([value or "" for value in item[0][0]], item[0][1])))
+
+
+def unheard_of(by: Sequence[str], entries: Sequence[Entry]) -> Iterator[str]:
+    """Say which keys to group by are no field and on no usage: a misspelt one would make one group of all."""
     for key in by:
-        if key not in ("day", *_FIELDS) and entries and not any(key in entry.attributes for entry in entries):
-            yield f"no usage has an attribute {key!r}; beside attributes there are day, {', '.join(_FIELDS)}"
+        if key not in KEYS and entries and not any(key in entry.attributes for entry in entries):
+            yield f"no usage has an attribute {key!r}; beside attributes there are {', '.join(KEYS)}"
 
 
-def _grouped(entry: Entry, key: str) -> str | None:
-    if key == "day":
-        return str(entry.at.astimezone(UTC).date())
+def group_of(entry: Entry, by: Sequence[str]) -> tuple[str | None, ...]:
+    """Return what a usage has in common with the others of its group."""
+    return tuple(_said(entry, key) for key in by)
+
+
+def _said(entry: Entry, key: str) -> str | None:
+    if key in _TIMES:
+        length, end = _TIMES[key]
+        return entry.at.astimezone(UTC).isoformat()[:length] + end
+    if key == "usage":
+        return str(entry.reported)
     value = getattr(entry, key) if key in _FIELDS else entry.attributes.get(key)
     return None if value is None else str(value)
 
 
-def _doubts(reading: Reading, entries: Sequence[Entry], book: RateBook) -> Iterator[str]:
+def _mixed(totals: Mapping[str, Spending]) -> Iterator[str]:
+    priced = sorted(currency for currency, spent in totals.items() if spent.cost is not None)
+    if len(priced) > 1:
+        currencies = f"{', '.join(priced[:-1])} and {priced[-1]}"
+        yield f"the costs are in {currencies}: each has its own total, and nothing is converted"
+
+
+def doubts(reading: Reading, entries: Sequence[Entry], book: RateBook) -> Iterator[str]:
+    """Say what the sums of `entries`, those of the reading that are in the time asked for, leave out or assume."""
     if reading.unreadable:
         file, line = reading.unreadable[0]
         yield f"{counted(len(reading.unreadable), 'unreadable line')} left out, the first at {file}:{line}"
@@ -112,12 +146,18 @@ def _contested(entries: Sequence[Entry], book: RateBook) -> Iterator[str]:
     """Say which contested rates these entries were, as far as today's cards tell, priced with."""
     seen: set[tuple[str | None, ...]] = set()
     for entry in entries:
-        key = (entry.provider, entry.model, entry.version, entry.scope, *sorted(entry.costs))
+        key = (entry.provider, entry.model, entry.version, entry.scope, entry.region, *sorted(entry.costs))
         if entry.cost is None or entry.model is None or key in seen or entry.provider not in tuple(Provider):
             continue
         seen.add(key)
         scope = Scope(entry.scope) if entry.scope in tuple(Scope) else None
-        sku = Sku(provider=Provider(entry.provider), model=entry.model, version=entry.version, scope=scope)
+        sku = Sku(
+            provider=Provider(entry.provider),
+            model=entry.model,
+            version=entry.version,
+            scope=scope,
+            region=entry.region,
+        )
         prices = book.prices(sku, entry.at)
         if isinstance(prices, Prices):
             yield from (contested(entry.model, contest) for contest in prices.contests if contest.part in entry.costs)

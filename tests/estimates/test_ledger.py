@@ -69,6 +69,8 @@ def test_an_entry_holds_what_the_record_says() -> None:
     assert entry.costs == {"text.input": Decimal("0.000016"), "audio.output": None}
     assert (entry.cost, entry.low, entry.high, entry.currency) == (Decimal("0.000016"), None, None, "USD")
     assert entry.attributes == {"tenant": "acme"}
+    assert (entry.requested_model, entry.region, entry.service) == ("gpt-realtime", None, None)
+    assert (entry.rate_card, entry.raw) == ("openai@2026-11-19", {"total_tokens": 10})
 
 
 def test_bounds_and_seconds_are_exact() -> None:

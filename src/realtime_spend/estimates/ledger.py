@@ -45,6 +45,10 @@ class Entry:
     low: Decimal | None
     high: Decimal | None
     currency: str | None
+    requested_model: str | None = None
+    region: str | None = None
+    service: str | None = None
+    rate_card: str | None = None
     raw: Mapping[str, Any] | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
 
@@ -59,40 +63,48 @@ class Reading:
     unreadable: list[tuple[str, int]] = field(default_factory=list)
 
 
+class Once:
+    """Usages without their repetitions: of several accounts of one usage the best known is kept."""
+
+    def __init__(self) -> None:
+        self.kept: dict[_Key, Entry] = {}
+        # Without an id nothing tells two usages from one that is repeated.
+        self.nameless: list[Entry] = []
+        self.repeated = 0
+
+    def add(self, entry: Entry) -> None:
+        """Take one more account of a usage."""
+        if entry.id is None:
+            self.nameless.append(entry)
+            return
+        key = (entry.provider, entry.server, entry.kind, entry.id)
+        known = self.kept.get(key)
+        self.repeated += known is not None
+        if known is None or _is_better(entry, known):
+            self.kept[key] = entry
+
+    def entries(self) -> list[Entry]:
+        """Return each usage once, in the order of their instants."""
+        return sorted([*self.nameless, *self.kept.values()], key=lambda entry: entry.at)
+
+
 def read_ledger(folder: Path, advance: Callable[[int], None] = lambda _bytes: None) -> Reading:
     """Read every file of `folder`; `advance` is told the bytes that were read, for those who show progress.
 
     Raises:
         ValueError: there is no ledger; the sentence says what to do.
     """
-    if not folder.exists():
-        raise ValueError(f"{folder} does not exist; name the folder that REALTIME_SPEND_LEDGER was set to")
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; name the one that REALTIME_SPEND_LEDGER was set to")
-    files = sorted(folder.glob("*.jsonl"))
-    if not files:
-        raise ValueError(f"{folder} holds no ledger file; is it the folder that REALTIME_SPEND_LEDGER was set to?")
-    reading = Reading(entries=[], files=len(files))
-    kept: dict[_Key, Entry] = {}
+    files = ledger_files(folder)
+    once = Once()
+    unreadable = []
     for path in files:
-        for number, line in _lines(path, advance):
-            _take(parse_entry(line), (path.name, number), reading, kept)
-    reading.entries += kept.values()
-    reading.entries.sort(key=lambda entry: entry.at)
-    return reading
-
-
-def _take(entry: Entry | None, place: tuple[str, int], reading: Reading, kept: dict[_Key, Entry]) -> None:
-    if entry is None:
-        reading.unreadable.append(place)
-    elif entry.id is None:
-        reading.entries.append(entry)
-    else:
-        key = (entry.provider, entry.server, entry.kind, entry.id)
-        known = kept.get(key)
-        reading.repeated += known is not None
-        if known is None or _is_better(entry, known):
-            kept[key] = entry
+        for number, line in lines_of(path, advance):
+            entry = parse_entry(line)
+            if entry is None:
+                unreadable.append((path.name, number))
+            else:
+                once.add(entry)
+    return Reading(entries=once.entries(), files=len(files), repeated=once.repeated, unreadable=unreadable)
 
 
 def _is_better(entry: Entry, known: Entry) -> bool:
@@ -105,12 +117,33 @@ def _is_better(entry: Entry, known: Entry) -> bool:
     return entry.kind == Kind.LIVE and money.add(*entry.quantities.values()) > money.add(*known.quantities.values())
 
 
+def ledger_files(folder: Path) -> list[Path]:
+    """Return the files of the ledger in `folder`, in the order of their names.
+
+    Raises:
+        ValueError: there is no ledger; the sentence says what to do.
+    """
+    if not folder.exists():
+        raise ValueError(f"{folder} does not exist; name the folder that REALTIME_SPEND_LEDGER was set to")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; name the one that REALTIME_SPEND_LEDGER was set to")
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise ValueError(f"{folder} holds no ledger file; is it the folder that REALTIME_SPEND_LEDGER was set to?")
+    return files
+
+
 def ledger_size(folder: Path) -> int:
     """Return the bytes that `read_ledger` will read; 0 where there is nothing."""
     return sum(path.stat().st_size for path in folder.glob("*.jsonl"))
 
 
-def _lines(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+def lines_of(path: Path, advance: Callable[[int], None] = lambda _bytes: None) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file that are not blank, each with its number from 1 on.
+
+    Raises:
+        ValueError: the file cannot be read; the sentence names it.
+    """
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -123,10 +156,24 @@ def _lines(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[int, by
 
 def parse_entry(line: bytes) -> Entry | None:
     """Return the usage that one line holds, None if it holds none that we can read."""
+    record = parse_record(line)
+    return None if record is None else entry_of(record)
+
+
+def parse_record(line: bytes) -> dict[str, Any] | None:
+    """Return the record that one line holds, whatever is in it; None if it is none of this version."""
     try:
         record = json.loads(line)
-        return _entry(record) if isinstance(record, dict) and record.get("v") == _VERSION else None
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and record.get("v") == _VERSION else None
+
+
+def entry_of(record: Mapping[str, Any]) -> Entry | None:
+    """Return the usage that a record holds, None if something of it is not what it must be."""
+    try:
+        return _entry(record)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -154,6 +201,10 @@ def _entry(record: Mapping[str, Any]) -> Entry:
         low=_amount(record.get("low")),
         high=_amount(record.get("high")),
         currency=_name(record.get("currency")),
+        requested_model=_name(record.get("requested_model")),
+        region=_name(record.get("region")),
+        service=_name(record.get("service")),
+        rate_card=_name(record.get("rate_card")),
         raw=record.get("raw"),
         attributes=dict((record.get("attributes") or {}).items()),
     )

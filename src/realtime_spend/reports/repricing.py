@@ -1,0 +1,127 @@
+"""The answer of `realtime-spend reprice`: what usage cost, what it costs now, and what the difference consists of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from realtime_spend.core import money
+from realtime_spend.reports.printing import print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from decimal import Decimal
+
+    from rich.console import Console
+
+    from realtime_spend.core.price_changes import PriceChange, Side, Tally
+    from realtime_spend.core.spending import Group
+
+_SCHEMA = "realtime-spend/repricing/1"
+
+
+def repricing_json(
+    by: Sequence[str],
+    groups: Mapping[Group, PriceChange],
+    totals: Mapping[str, PriceChange],
+    problems: Sequence[str],
+    output: str | None,
+) -> dict[str, Any]:
+    """Return the diff as JSON: money as plain decimal text, null where it is not known."""
+    return {
+        "schema": _SCHEMA,
+        "rows": [
+            {**dict(zip(by, group, strict=True)), "currency": currency, **_sums(change)}
+            for (group, currency), change in groups.items()
+        ],
+        "totals": [{"currency": currency, **_sums(change)} for currency, change in totals.items()],
+        "output": output,
+        "problems": list(problems),
+    }
+
+
+def print_repricing(
+    console: Console,
+    by: Sequence[str],
+    groups: Mapping[Group, PriceChange],
+    totals: Mapping[str, PriceChange],
+    problems: Sequence[str],
+) -> None:
+    """Print a row a group, a total a currency, and what the figures leave out."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
+    for heading in by:
+        table.add_column(heading, no_wrap=True, footer="total" if heading == by[0] else "")
+    # Where no usage gained or lost its price, columns that say so would only take room.
+    figures = {
+        heading: figure
+        for heading, figure in _FIGURES.items()
+        if heading in _ALWAYS or any(figure(currency, change) != "-" for currency, change in totals.items())
+    }
+    for heading, figure in figures.items():
+        footer = "\n".join(figure(currency, change) for currency, change in totals.items())
+        table.add_column(heading, justify="right", no_wrap=True, footer=footer)
+    for (group, currency), change in groups.items():
+        table.add_row(*(value or "-" for value in group), *(figure(currency, change) for figure in figures.values()))
+    print_table(console, table)
+    for problem in problems:
+        console.print(f"! {problem}", style="yellow", markup=False)
+
+
+def _cost(currency: str, side: Side) -> str:
+    if side.cost is None:
+        return "unknown" if side.usages else "-"
+    return f"{'at most ' if side.is_interval else ''}{money.plain(side.cost)} {currency}"
+
+
+def _difference(_currency: str, change: PriceChange) -> str:
+    if change.difference is None:
+        return "-"
+    return f"{'+' if change.difference > 0 else ''}{money.plain(change.difference)}"
+
+
+def _tally(tally: Tally, sign: str) -> str:
+    if tally.cost is None:
+        return "-"
+    return f"{sign}{money.plain(tally.cost)} ({tally.usages})"
+
+
+_FIGURES: dict[str, Any] = {
+    "usages": lambda _currency, change: str(change.usages),
+    "changed": lambda _currency, change: str(change.changed),
+    "before": lambda currency, change: _cost(currency, change.before),
+    "after": lambda currency, change: _cost(currency, change.after),
+    "difference": _difference,
+    "price gained": lambda _currency, change: _tally(change.gained, "+"),
+    "price lost": lambda _currency, change: _tally(change.lost, "-"),
+}
+_ALWAYS = ("usages", "changed", "before", "after", "difference")
+
+
+def _sums(change: PriceChange) -> dict[str, Any]:
+    return {
+        "usages": change.usages,
+        "changed": change.changed,
+        "before": _side(change.before),
+        "after": _side(change.after),
+        "difference": _text(change.difference),
+        "price_gained": _tally_json(change.gained),
+        "price_lost": _tally_json(change.lost),
+    }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "cost": _text(side.cost),
+        "low": _text(side.low) if side.is_interval else None,
+        "high": _text(side.cost) if side.is_interval else None,
+        "unpriced": side.unpriced,
+    }
+
+
+def _tally_json(tally: Tally) -> dict[str, Any]:
+    return {"usages": tally.usages, "cost": _text(tally.cost)}
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else money.plain(amount)
