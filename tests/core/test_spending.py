@@ -101,3 +101,9 @@ def test_however_usages_are_grouped_the_groups_add_up_to_the_same(
     assert sum((spent.cost or Decimal(0) for spent in groups), Decimal(0)) == sum(
         (cost for _, cost, _ in drawn), Decimal(0)
     )
+
+
+def test_usage_without_a_price_goes_with_the_only_currency_of_the_ledger() -> None:
+    unpriced = Entry(quantities={"text.input": Decimal(5)}, costs={"text.input": None}, currency=None)
+    found = spending([_entry(1, "2", currency="EUR"), unpriced], _by_tenant)
+    assert {currency: spent.unpriced for (_, currency), spent in found.items()} == {"EUR": 1}

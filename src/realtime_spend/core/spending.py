@@ -87,9 +87,15 @@ Entry = TypeVar("Entry", bound=Spent)
 
 
 def spending(entries: Iterable[Entry], group: Callable[[Entry], tuple[str | None, ...]]) -> dict[Group, Spending]:
-    """Add `entries` up by what `group` says of them and by currency; usages without a price go with USD."""
+    """Add `entries` up by what `group` says of them and by currency.
+
+    Usages without a price go with the only currency that there is, with USD where there are several or none.
+    """
+    entries = list(entries)
+    currencies = {entry.currency for entry in entries if entry.currency is not None}
+    home = currencies.pop() if len(currencies) == 1 else "USD"
     found: dict[Group, Spending] = {}
     for entry in entries:
-        key = (group(entry), entry.currency or "USD")
+        key = (group(entry), entry.currency or home)
         found.setdefault(key, Spending()).add(entry)
     return found
