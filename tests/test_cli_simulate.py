@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
+
+from realtime_spend.simulator import SessionOptions, SimulatorOptions, run_in_thread
 
 _COMMAND = [str(Path(sys.executable).with_name("realtime-spend")), "simulate"]
 
@@ -47,6 +50,13 @@ def test_it_serves_until_it_is_interrupted_and_writes_the_truth(tmp_path: Path) 
         (["--deployment", "voice"], "write NAME=MODEL"),
         (["--port", "70000"], "70000 is not in the range"),
         (["--host", "203.0.113.1"], "203.0.113.1"),
+        (["--load", "0"], "0 is not in the range"),
+        (["--load", "1", "--host", "203.0.113.1"], "203.0.113.1"),
+        (["--load", "1", "--url", "example"], "write http://HOST:PORT"),
+        (["--load", "1", "--url", "http://127.0.0.1:1"], "start a simulator there"),
+        (["--load", "1", "--url", "http://127.0.0.1:1", "--truth", "t.json"], "leave those options out"),
+        (["--url", "http://127.0.0.1:1"], "add --load N"),
+        (["--json"], "add --load N"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_a_sentence(arguments: list[str], sentence: str) -> None:
@@ -54,3 +64,44 @@ def test_what_cannot_be_served_is_said_in_a_sentence(arguments: list[str], sente
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*_COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_every_option_of_a_session_is_listed_with_what_it_does() -> None:
+    done = _run("--options")
+    assert done.returncode == 0
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert set(lines) == {field.name for field in fields(SessionOptions)}
+    assert lines["fragments"].endswith("frames. Default: 1.")
+    assert lines["outcomes"].endswith("Default: completed.")
+
+
+def test_a_load_prints_the_totals_of_the_truth_and_exits(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.json"
+    done = _run("--load", "25", "--concurrency", "5", "--seed", "3", "--json", "--truth", str(truth))
+    assert (done.returncode, done.stderr) == (0, "")
+    told, sent = json.loads(done.stdout), json.loads(truth.read_text())
+    assert told["ended"]["failed"] == 0
+    assert told["sessions"] == 25 == len(sent["sessions"])
+    assert {key: told[key] for key in ("totals", "cost", "counts")} == {
+        key: sent[key] for key in ("totals", "cost", "counts")
+    }
+    table = _run("--load", "25", "--concurrency", "1", "--seed", "3")
+    assert table.returncode == 0
+    assert f"{told['cost']}\n" in table.stdout
+
+
+def test_a_load_can_be_laid_on_a_simulator_that_runs_elsewhere() -> None:
+    with run_in_thread(SimulatorOptions(seed=3)) as simulator:
+        done = _run("--load", "25", "--seed", "3", "--json", "--url", simulator.url)
+        assert simulator.truth.totals_as_json()["cost"] == json.loads(done.stdout)["cost"]
+    assert done.returncode == 0
+
+
+def test_a_load_in_which_a_session_fails_says_so_by_its_exit_status() -> None:
+    done = _run("--load", "6", "--seed", "3", "--session", "close_after=1")
+    assert done.returncode == 1
+    assert "first failure: session" in done.stdout

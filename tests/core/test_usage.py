@@ -489,3 +489,12 @@ def test_a_host_that_changed_the_default_decimal_context_changes_no_amount(usage
         disturbed = [response(usage).quantities() for usage in usages]
     assert disturbed == undisturbed
     assert undisturbed[1] == {Part(AUDIO, Component.DURATION): Decimal("1234.5678")}
+
+
+def test_details_under_the_plural_names_of_qwen_are_read_as_the_others_are() -> None:
+    usage = {"total_tokens": 9, "input_tokens": 5, "output_tokens": 4}
+    sent, made = {"text_tokens": 2, "audio_tokens": 3}, {"text_tokens": 1, "audio_tokens": 3}
+    plural = read_amounts({**usage, "input_tokens_details": sent, "output_tokens_details": made}, text_output=False)
+    usual = read_amounts({**usage, "input_token_details": sent, "output_token_details": made}, text_output=False)
+    assert plural == usual
+    assert plural.problems == ()

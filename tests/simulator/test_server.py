@@ -199,8 +199,10 @@ async def test_waiting_for_sessions_to_end_has_an_end(simulator: Simulator, conn
             await simulator.wait_idle(0.01)
 
 
-async def test_a_client_that_does_not_read_cannot_hold_up_the_stop(connect: Any) -> None:
-    simulator = Simulator(SimulatorOptions(session=SessionOptions(deltas=20_000, delta_bytes=65_536)))
+@pytest.mark.parametrize("fragments", [1, 4])
+async def test_a_client_that_does_not_read_cannot_hold_up_the_stop(connect: Any, fragments: int) -> None:
+    options = SessionOptions(deltas=20_000, delta_bytes=65_536, fragments=fragments)
+    simulator = Simulator(SimulatorOptions(session=options))
     await simulator.start()
     async with connect(simulator, max_queue=1) as talk:
         await talk.send("response.create")

@@ -253,8 +253,9 @@ def _duration(seconds: Decimal) -> Amounts:
 
 def _tokens(usage: dict[str, Any], *, text_output: bool, problems: list[Problem]) -> Tokens | None:
     into, out = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
-    input_details = _object(usage.get("input_token_details"))
-    output_details = _object(usage.get("output_token_details"))
+    # Qwen writes the plural.
+    input_details = _object(usage.get("input_token_details") or usage.get("input_tokens_details"))
+    output_details = _object(usage.get("output_token_details") or usage.get("output_tokens_details"))
     sent = _by_modality(into, input_details, "input", problems)
     produced = _by_modality(out, output_details, "output", problems, otherwise=Modality.TEXT if text_output else None)
     if sent is None and produced is None:

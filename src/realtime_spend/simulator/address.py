@@ -10,6 +10,7 @@ from realtime_spend.simulator.models import (
     Deployment,
     Provider,
     Scope,
+    Service,
     Sku,
     azure_family,
     beta_name,
@@ -21,6 +22,9 @@ from realtime_spend.simulator.wire import Dialect
 OPENAI_PATH = "/v1/realtime"
 AZURE_PREVIEW_PATH = "/openai/realtime"
 AZURE_GA_PATH = "/openai/v1/realtime"
+VOICE_LIVE_PATH = "/voice-live/realtime"
+VOICE_AGENT_PATH = "/voice-agent"
+QWEN_PATH = "/api-ws/v1/realtime"
 
 FindDeployment: TypeAlias = Callable[[str], Deployment | None]
 
@@ -39,12 +43,18 @@ class RefusedError(Exception):
 class Address:
     """What a connection's URL and headers say."""
 
-    provider: Provider
+    service: Service
     dialect: Dialect
     requested: str | None = None
-    """The model or the deployment that was asked for; `None` for a transcription session."""
+    """The model or the deployment that was asked for; `None` for a transcription session, or where an agent decides."""
+    is_transcription: bool = False
     call_id: str | None = None
     """The call a sideband attaches to."""
+
+    @property
+    def provider(self) -> Provider:
+        """Whose service it is."""
+        return self.service.provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,24 +72,36 @@ def read_address(path: str, query: Mapping[str, str], beta_header: str) -> Addre
     Raises:
         RefusedError: the URL names neither a model, a call nor a transcription session.
     """
-    provider = Provider.OPENAI if path == OPENAI_PATH else Provider.AZURE
-    beta = path == AZURE_PREVIEW_PATH or (provider is Provider.OPENAI and "realtime=v1" in beta_header)
+    service = _service_at(path)
+    beta = path == AZURE_PREVIEW_PATH or not service.is_listed
+    beta = beta or (service is Service.OPENAI and "realtime=v1" in beta_header)
     dialect = Dialect.BETA if beta else Dialect.GA
     if path == AZURE_PREVIEW_PATH and "api-version" not in query:
         raise RefusedError(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
     if call_id := query.get("call_id"):
-        return Address(provider=provider, dialect=dialect, call_id=call_id)
+        return Address(service=service, dialect=dialect, call_id=call_id)
     if query.get("intent") == "transcription":
-        return Address(provider=provider, dialect=dialect)
+        return Address(service=service, dialect=dialect, is_transcription=True)
     requested = query.get("deployment" if path == AZURE_PREVIEW_PATH else "model")
-    if not requested:
+    if not requested and service is not Service.VOICE_LIVE:
         raise RefusedError(400, "missing_model", "You must provide a model parameter.")
-    return Address(provider=provider, dialect=dialect, requested=requested)
+    return Address(service=service, dialect=dialect, requested=requested)
 
 
-def sku_of(provider: Provider, name: str, find: FindDeployment) -> Sku | None:
+def _service_at(path: str) -> Service:
+    if path.startswith((VOICE_LIVE_PATH, VOICE_AGENT_PATH)):
+        return Service.VOICE_LIVE
+    if path == QWEN_PATH:
+        return Service.QWEN
+    return Service.OPENAI if path == OPENAI_PATH else Service.AZURE
+
+
+def sku_of(service: Service, name: str, find: FindDeployment) -> Sku | None:
     """Say what a model name, or on Azure a deployment name, is billed as; `None` when nothing is deployed under it."""
-    if provider is Provider.AZURE:
+    if not service.is_listed:
+        return Sku(provider=service.provider, model=name, version=None, scope=Scope.GLOBAL, listed=False)
+    provider = service.provider
+    if service is Service.AZURE:
         found = find(name)
         if found is None:
             return None
@@ -91,14 +113,17 @@ def sku_of(provider: Provider, name: str, find: FindDeployment) -> Sku | None:
 def identify(address: Address, requested: str, find: FindDeployment) -> Identity:
     """Find the session's model and the name the service gives it back as.
 
-    OpenAI GA echoes the client's name, the beta protocol answers with a snapshot, Azure GA with the model's alias.
+    OpenAI GA echoes the client's name, the beta protocol answers with a snapshot, Azure GA with the model's alias, and
+    Voice Live names the kind of its own deployment too.
 
     Raises:
         RefusedError: nothing is deployed under that name.
     """
-    if address.provider is Provider.OPENAI and address.dialect is Dialect.BETA:
+    if address.service is Service.OPENAI and address.dialect is Dialect.BETA:
         requested = beta_name(requested)
-    sku = sku_of(address.provider, requested, find)
+    if address.service is Service.VOICE_LIVE:
+        requested = f"{requested}-global-standard"
+    sku = sku_of(address.service, requested, find)
     if sku is None:
         raise RefusedError(
             404,
@@ -106,7 +131,7 @@ def identify(address: Address, requested: str, find: FindDeployment) -> Identity
             "The API deployment for this resource does not exist. (Simulator: name it in SimulatorOptions.deployments "
             "or set accept_any_deployment.)",
         )
-    if address.provider is Provider.OPENAI:
+    if address.service is not Service.AZURE:
         return Identity(sku=sku, said=requested)
     dated = address.dialect is Dialect.BETA
     return Identity(sku=sku, said=full_name(sku.model, sku.version) if dated else sku.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -59,10 +60,13 @@ async def _session_update(session: Session, event: Event) -> None:
     model = update.get("model")
     if session.address.call_id and session.address.requested is None and isinstance(model, str):
         # Nobody named the model of a call that began elsewhere; whoever attaches to it may.
-        sku = sku_of(session.address.provider, model, session.find_deployment)
+        sku = sku_of(session.address.service, model, session.find_deployment)
         if sku is not None:
             session.rename(model, sku)
+    before = copy.deepcopy(session.config.prompt)
     session.config.merge(update)
+    if session.config.prompt != before:
+        session.responses.context.instruct_anew()
     await session.send_session("updated")
 
 
@@ -85,6 +89,7 @@ def _without_audio(part: Any) -> Any:
 
 async def _item_delete(session: Session, event: Event) -> None:
     item_id = _text(event, "item_id")
+    session.responses.context.change_at(item_id)
     if session.conversation.remove(item_id):
         await session.send("conversation.item.deleted", item_id=item_id)
     else:
@@ -95,10 +100,21 @@ async def _item_truncate(session: Session, event: Event) -> None:
     item_id, end = _text(event, "item_id"), event.get("audio_end_ms")
     if not isinstance(end, int) or end < 0:
         raise _NotUnderstoodError("audio_end_ms")
+    session.responses.context.change_at(item_id)
     if session.conversation.truncate(item_id, end):
         await session.send("conversation.item.truncated", item_id=item_id, content_index=0, audio_end_ms=end)
     else:
         await _no_such_item(session, event, "item_truncate_invalid_item_id")
+
+
+async def _item_retrieve(session: Session, event: Event) -> None:
+    item_id = _text(event, "item_id")
+    if item_id in session.conversation:
+        # What it held is not kept.
+        item = {"id": item_id, "object": "realtime.item", "type": "message", "status": "completed", "content": []}
+        await session.send("conversation.item.retrieved", item=item)
+    else:
+        await _no_such_item(session, event, "item_retrieve_invalid_item_id")
 
 
 async def _no_such_item(session: Session, event: Event, code: str) -> None:
@@ -129,17 +145,35 @@ async def _audio_clear(session: Session, _event: Event) -> None:
     await session.input_audio.clear()
 
 
+async def _image_append(session: Session, event: Event) -> None:
+    _text(event, "image")
+    session.input_audio.see()
+
+
+async def _playback_clear(session: Session, _event: Event) -> None:
+    await session.send("output_audio_buffer.cleared")
+
+
+async def _finish(session: Session, _event: Event) -> None:
+    await session.send("session.finished")
+    session.close(1000)
+
+
 _ACTIONS: dict[str, Callable[[Session, Event], Awaitable[None]]] = {
     "session.update": _session_update,
     "transcription_session.update": _session_update,
     "input_audio_buffer.append": _audio_append,
     "input_audio_buffer.commit": _audio_commit,
     "input_audio_buffer.clear": _audio_clear,
+    "input_image_buffer.append": _image_append,
+    "output_audio_buffer.clear": _playback_clear,
     "conversation.item.create": _item_create,
+    "conversation.item.retrieve": _item_retrieve,
     "conversation.item.truncate": _item_truncate,
     "conversation.item.delete": _item_delete,
     "response.create": _response_create,
     "response.cancel": _response_cancel,
+    "session.finish": _finish,
 }
 
 

@@ -20,9 +20,10 @@ class Dice:
     things that happen at the same time is drawn first.
     """
 
-    def __init__(self, seed: int, session: int) -> None:
-        self._source = f"{seed}:{session}"
-        self._mark = hashlib.sha256(self._source.encode()).hexdigest()[:16]
+    def __init__(self, seed: int, session: int, *, like: int | None = None) -> None:
+        """Take the seed and the session's number; with `like`, draw as that session would, under ids of its own."""
+        self._source = f"{seed}:{session if like is None else like}"
+        self._mark = hashlib.sha256(f"{seed}:{session}".encode()).hexdigest()[:16]
         self._given: Counter[str] = Counter()
 
     def draw(self, purpose: str, number: int) -> random.Random:

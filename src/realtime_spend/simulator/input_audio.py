@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,7 +14,7 @@ from realtime_spend.simulator.dice import speech
 from realtime_spend.simulator.models import Sku, is_billed_by_duration
 from realtime_spend.simulator.options import TranscriptionUsage
 from realtime_spend.simulator.prices import DURATION, Quantity
-from realtime_spend.simulator.tokens import Tokens, audio_tokens, encoded_size, text_tokens
+from realtime_spend.simulator.tokens import IMAGE_TOKENS, Tokens, audio_tokens, encoded_size, text_tokens
 from realtime_spend.simulator.truth import Kind, Said, SentUsage
 
 if TYPE_CHECKING:
@@ -45,27 +46,36 @@ class InputAudio:
         self._session = session
         self._pending = 0  # bytes; the audio itself is never kept
         self._heard_ms = 0
+        self._pictures = 0
         self._transcribed = 0
         self._late: list[Transcription] = []
+        self._silence: asyncio.Task[None] | None = None
 
     async def append(self, audio: str) -> None:
         """Take audio in; enough of it is an utterance, where the server listens for turns."""
         config = self._session.config
         self._pending += encoded_size(audio)
+        if self._silence is not None:
+            self.listen()
         enough = max(1, math.ceil(self._session.options.utterance_seconds * 1000) * config.bytes_per_ms)
         turns = config.turn_detection
         if turns is None or self._pending < enough:
             return
+        self._stop_waiting()
         item_id = self._session.dice.new_id("item")
         await self._session.send("input_audio_buffer.speech_started", audio_start_ms=self._heard_ms, item_id=item_id)
         if turns.get("interrupt_response", True):
             await self._session.responses.interrupt()
         end = self._heard_ms + self._pending // config.bytes_per_ms
         await self._session.send("input_audio_buffer.speech_stopped", audio_end_ms=end, item_id=item_id)
-        await self._commit(item_id)
+        await self._commit(item_id, self._pending // config.bytes_per_ms)
         answers = turns.get("create_response", True) and not config.is_transcription
         if answers and not self._session.responses.busy:
             await self._session.responses.create({})
+
+    def see(self) -> None:
+        """Take a picture in, which becomes a part of what is said next."""
+        self._pictures += 1
 
     async def commit(self, *, event_id: str | None) -> None:
         """Make an item of what is in the buffer."""
@@ -74,11 +84,11 @@ class InputAudio:
             message = f"Error committing input audio buffer: buffer too small. Buffer only has {pending_ms}ms of audio."
             await self._session.send_error(message, code="input_audio_buffer_commit_empty", event_id=event_id)
             return
-        await self._commit(self._session.dice.new_id("item"))
+        await self._commit(self._session.dice.new_id("item"), pending_ms)
 
     async def clear(self) -> None:
         """Throw away what is in the buffer."""
-        self._pending = 0
+        self._pending = self._pictures = 0
         await self._session.send("input_audio_buffer.cleared")
 
     async def send_late(self) -> None:
@@ -92,14 +102,40 @@ class InputAudio:
         late, self._late = self._late, []
         return len(late)
 
-    async def _commit(self, item_id: str) -> None:
+    def listen(self) -> None:
+        """Begin to wait for the user; after `idle_timeout_ms` without a sound the model speaks again."""
+        self._stop_waiting()
+        turns = self._session.config.turn_detection or {}
+        wait = turns.get("idle_timeout_ms")
+        if isinstance(wait, int) and wait > 0 and turns.get("type") == "server_vad":
+            self._silence = self._session.start(self._time_out(wait))
+
+    def _stop_waiting(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    async def _time_out(self, milliseconds: int) -> None:
+        await asyncio.sleep(milliseconds / 1000)
+        self._silence = None  # what has begun is not stopped by a sound that comes now
         session = self._session
-        milliseconds = self._pending // session.config.bytes_per_ms
+        if session.responses.busy or session.config.is_transcription:
+            return
+        item_id, start = session.dice.new_id("item"), self._heard_ms
+        silent = milliseconds + self._pending // session.config.bytes_per_ms
+        place = {"audio_start_ms": start, "audio_end_ms": start + silent, "item_id": item_id}
+        await session.send("input_audio_buffer.timeout_triggered", **place)
+        await self._commit(item_id, silent)
+        await session.responses.create({})
+
+    async def _commit(self, item_id: str, milliseconds: int) -> None:
+        session = self._session
         self._pending = 0
         self._heard_ms += milliseconds
         before = session.conversation.last_item_id
         await session.send("input_audio_buffer.committed", previous_item_id=before, item_id=item_id)
-        session.conversation.add(item_id, Tokens(audio=audio_tokens(milliseconds)))
+        seen, self._pictures = self._pictures * IMAGE_TOKENS, 0
+        session.conversation.add(item_id, Tokens(audio=audio_tokens(milliseconds), image=seen))
         content = [{"type": "input_audio", "transcript": None}]
         item = {"id": item_id, "object": "realtime.item", "type": "message", "status": "completed"}
         await send_item(session, {**item, "role": "user", "content": content}, before)
@@ -116,13 +152,12 @@ class InputAudio:
     def _transcribe(self, item_id: str, milliseconds: int, chosen: dict[str, Any]) -> Transcription:
         session, number = self._session, self._transcribed
         self._transcribed += 1
-        sku = sku_of(session.address.provider, str(chosen["model"]), session.find_deployment)
+        sku = sku_of(session.address.service, str(chosen["model"]), session.find_deployment)
         wanted = session.options.transcription_usage[number % len(session.options.transcription_usage)]
         if sku is None or wanted is TranscriptionUsage.FAILED:
             return Transcription(item_id=item_id, words=[], event={"error": _failure(sku)}, usage=None)
         if wanted is TranscriptionUsage.BY_MODEL:
-            by_duration = is_billed_by_duration(sku.model)
-            wanted = TranscriptionUsage.DURATION if by_duration else TranscriptionUsage.TOKENS
+            wanted = _usual(sku)
         rng = session.dice.draw("transcription", number)
         words, output = speech(rng, 2, 8), rng.randint(4, 24)
         event: dict[str, Any] = {"transcript": " ".join(words)}
@@ -176,6 +211,12 @@ async def send_item(session: Session, item: dict[str, Any], previous_item_id: st
         await session.send("conversation.item.done", previous_item_id=previous_item_id, item=item)
     else:
         await session.send("conversation.item.created", previous_item_id=previous_item_id, item=item)
+
+
+def _usual(sku: Sku) -> TranscriptionUsage:
+    if not sku.listed:
+        return TranscriptionUsage.MISSING  # neither Voice Live nor Qwen says what its transcriptions used
+    return TranscriptionUsage.DURATION if is_billed_by_duration(sku.model) else TranscriptionUsage.TOKENS
 
 
 def _failure(sku: Sku | None) -> dict[str, Any]:

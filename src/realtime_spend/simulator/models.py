@@ -13,6 +13,25 @@ class Provider(StrEnum):
     AZURE = "azure.ai.openai"
 
 
+class Service(StrEnum):
+    """Which service of a provider it is; each says things in a way of its own."""
+
+    OPENAI = "openai"
+    AZURE = "azure"
+    VOICE_LIVE = "voice_live"  # Azure's, billed on tiers of its own
+    QWEN = "qwen"  # of Alibaba Cloud, spoken to with an OpenAI client or with dashscope
+
+    @property
+    def provider(self) -> Provider:
+        """Whose protocol it is: all that is not Azure's is taken for OpenAI's."""
+        return Provider.AZURE if self in {Service.AZURE, Service.VOICE_LIVE} else Provider.OPENAI
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether its models cost what the price lists of OpenAI and Azure OpenAI say."""
+        return self in {Service.OPENAI, Service.AZURE}
+
+
 class Scope(StrEnum):
     """Where a deployment may process its requests; it decides the price."""
 
@@ -39,6 +58,8 @@ class Sku:
     model: str
     version: str | None
     scope: Scope
+    listed: bool = True
+    """Whether the price lists are about it; a model of the same name on another service is not."""
 
 
 # Model family -> the dates of its snapshots, newest last.

@@ -43,7 +43,8 @@ class KeyOrder(StrEnum):
 
     TYPE_FIRST = "type_first"  # as OpenAI sends
     EVENT_ID_FIRST = "event_id_first"  # as its documentation prints
-    TYPE_LAST = "type_last"  # as an alphabetical dump of the SDK's classes has it
+    TYPE_LAST = "type_last"  # behind everything else
+    ALPHABETICAL = "alphabetical"  # every object sorted by its keys, as a dump of the SDK's classes has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,8 @@ class SessionOptions:
     """Deltas a second; 0 is as fast as the socket takes them."""
     base_text_tokens: int = 140
     """Text input of every response beside instructions and items: what a service's own prompt and tools come to."""
+    context_tokens: int = 28_672
+    """The most input a response can have; older items are dropped then, as the session's `truncation` says."""
     utterance_seconds: float = 0.5
     """How much appended audio voice activity detection takes for one utterance."""
     transcription_usage: tuple[TranscriptionUsage, ...] = (TranscriptionUsage.BY_MODEL,)
@@ -73,13 +76,27 @@ class SessionOptions:
     close_after: int = 0
     """Close the socket after so many responses are done; 0 is never."""
     close_code: int = 1000
-    """The code of that close."""
+    """The code of that close; 1005, 1006 and 1015, which no frame can carry, cut the connection."""
+    number: int | None = None
+    """Draw the numbers that the session of this number has; without it sessions are numbered as they come."""
     key_order: KeyOrder = KeyOrder.TYPE_FIRST
-    """Where `type` and `event_id` stand in a frame."""
+    """Where `type` and `event_id` stand in a frame: type_first, event_id_first, type_last or alphabetical."""
+    spaced: bool = False
+    """Write a blank after each comma and colon."""
+    binary: bool = False
+    """Send each event as a binary message."""
+    deflate: bool = False
+    """Compress messages (permessage-deflate) for a client that offers to take them so."""
+    fragments: int = 1
+    """Cut each message into so many WebSocket frames."""
+    empty_first: bool = False
+    """Begin each message with a frame that holds nothing."""
+    pings: bool = False
+    """Send a ping before each message, and one between any two frames of it."""
     call_id: str | None = None
     """The name under which a sideband finds this session; its session id always works."""
     model: str = "gpt-realtime"
-    """The model of a session that has no socket of its own but a sideband (`?call_id=` of a call not known here)."""
+    """The model where the URL names none: of a call not known here (`?call_id=`), or of a Voice Live agent."""
 
 
 def _nothing_deployed() -> Mapping[str, Deployment]:

@@ -82,6 +82,8 @@ _OF_GLOBAL: Mapping[Scope, Decimal] = {Scope.GLOBAL: Decimal(1), Scope.DATAZONE:
 
 def cost_of(sku: Sku, component: str, quantity: Quantity) -> Decimal | None:
     """Price one quantity such as `audio.cached_input`; `None` when the table has no price for it."""
+    if not sku.listed:
+        return None
     factor = _OF_GLOBAL.get(sku.scope) if sku.provider is Provider.AZURE else Decimal(1)
     if component == DURATION:
         price, per = _minute(sku), _SECONDS_PER_MINUTE

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import math
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.simulator.options import KeyOrder, Outcome, SessionOptions, TranscriptionUsage
@@ -17,9 +20,12 @@ PREFIX = "sim_"
 _MOST_DELTAS = 1_000_000
 _MOST_DELTA_BYTES = 4 * 1024 * 1024
 _MOST_TOKENS = 1_000_000
+_MOST_CONTEXT = 1_000_000_000
 _MOST_RATE = 100_000.0
 _MOST_SECONDS = 3600.0
 _LONGEST_LIST = 1000
+_MOST_FRAGMENTS = 1000
+_MOST_SESSIONS = 1_000_000_000
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -78,13 +84,21 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "delta_bytes": _whole(0, _MOST_DELTA_BYTES),
     "rate": _real(_MOST_RATE),
     "base_text_tokens": _whole(0, _MOST_TOKENS),
+    "context_tokens": _whole(1, _MOST_CONTEXT),
     "utterance_seconds": _real(_MOST_SECONDS),
     "transcription_usage": _transcription_usages,
     "transcription_late": _flag,
     "repeat": _flag,
     "close_after": _whole(0, _MOST_TOKENS),
     "close_code": _whole(1000, 4999),
+    "number": _whole(0, _MOST_SESSIONS),
     "key_order": KeyOrder,
+    "spaced": _flag,
+    "binary": _flag,
+    "deflate": _flag,
+    "fragments": _whole(1, _MOST_FRAGMENTS),
+    "empty_first": _flag,
+    "pings": _flag,
     "call_id": str,
     "model": str,
 }
@@ -92,6 +106,28 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 # A field without a reader could not be set from a URL, and nobody would notice.
 if {field.name for field in fields(SessionOptions)} != set(_READERS):  # pragma: no cover
     raise AssertionError("every field of SessionOptions needs a reader")
+
+
+def described_options() -> dict[str, str]:
+    """Say of each option what it does: its name, its default and what is written below its field."""
+    [known] = ast.parse(inspect.getsource(SessionOptions)).body
+    assert isinstance(known, ast.ClassDef)  # noqa: S101 - it is one
+    found = {}
+    for below, text in pairwise(known.body):
+        if isinstance(below, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            name = ast.unparse(below.target)
+            found[name] = f"{' '.join(str(text.value.value).split())} Default: {_printed(name)}."
+    return found
+
+
+def _printed(name: str) -> str:
+    """Print an option's default as it would be written in a URL."""
+    value = getattr(SessionOptions(), name)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return str(int(value))
+    return "none" if value is None else str(value)
 
 
 def session_options(defaults: SessionOptions, query: Mapping[str, str]) -> SessionOptions:

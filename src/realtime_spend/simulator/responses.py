@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.simulator import wire
+from realtime_spend.simulator.context import Context, NotHeardError
 from realtime_spend.simulator.dice import speech
-from realtime_spend.simulator.models import Provider, Sku, reasons
+from realtime_spend.simulator.models import Service, Sku, reasons
 from realtime_spend.simulator.options import Outcome, SessionOptions
 from realtime_spend.simulator.speaking import Speech, speak
-from realtime_spend.simulator.tokens import ResponseTokens, Tokens, draw_cached, item_tokens
+from realtime_spend.simulator.tokens import ResponseTokens, Tokens
 from realtime_spend.simulator.truth import Kind, Said, SentUsage
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class Responses:
         self._active: Response | None = None
         self._out_of_band: dict[str, Response] = {}
         self._created = 0
-        # Another session with the same instructions came before this one: so the first response can be cached too.
-        self._prefix = Tokens(text=session.options.base_text_tokens)
+        self.context = Context(session)
         self._left = 200_000
 
     @property
@@ -70,7 +70,12 @@ class Responses:
             message = "Conversation already has an active response." if full else "This session gives no responses."
             await self._session.send_error(message, code=code, event_id=event_id)
             return
-        response = self._plan(request, self._session.sku, out_of_band=out_of_band)
+        try:
+            heard = self.context.hear(request)
+        except NotHeardError as error:
+            await self._session.send_error(str(error), code=error.code, event_id=event_id)
+            return
+        response = self._plan(request, self._session.sku, heard, out_of_band=out_of_band)
         if out_of_band:
             self._out_of_band[response.id] = response
         else:
@@ -93,7 +98,7 @@ class Responses:
             self._active.interrupt("turn_detected")
             await asyncio.wait({self._active.task}, timeout=_PATIENCE_SECONDS)
 
-    def _plan(self, request: dict[str, Any], sku: Sku, *, out_of_band: bool) -> Response:
+    def _plan(self, request: dict[str, Any], sku: Sku, heard: Tokens, *, out_of_band: bool) -> Response:
         session, number = self._session, self._created
         self._created += 1
         rng = session.dice.draw("response", number)
@@ -107,35 +112,16 @@ class Responses:
         return Response(
             id=response_id,
             outcome=outcome,
-            tokens=self._count(request, sku, outcome, answer, rng, out_of_band=out_of_band),
+            tokens=self._count(heard, sku, outcome, answer, rng, out_of_band=out_of_band),
             shape={**session.config.response_shape(modalities), "metadata": request.get("metadata")},
             speech=Speech(response_id=response_id, item_id=item_id, words=words, spoken=spoken, rng=rng),
             conversation_id=None if out_of_band else self._conversation_id,
         )
 
     def _count(
-        self,
-        request: dict[str, Any],
-        sku: Sku,
-        outcome: Outcome,
-        answer: Tokens,
-        rng: random.Random,
-        *,
-        out_of_band: bool,
+        self, heard: Tokens, sku: Sku, outcome: Outcome, answer: Tokens, rng: random.Random, *, out_of_band: bool
     ) -> ResponseTokens:
-        session = self._session
-        said = request.get("instructions")
-        prompt = session.config.prompt_tokens(said if isinstance(said, str) else None)
-        items = request.get("input")
-        if isinstance(items, list):
-            listed = [item_tokens(item, session.config.bytes_per_ms) for item in items if isinstance(item, dict)]
-            context = sum(listed, Tokens())
-        else:
-            context = session.conversation.tokens()
-        heard = Tokens(text=session.options.base_text_tokens + prompt) + context
-        cached = draw_cached(rng, self._prefix, heard, whole=outcome is Outcome.UNSPLIT_CACHE)
-        if not out_of_band:
-            self._prefix = heard
+        cached = self.context.cached(heard, outcome, rng, out_of_band=out_of_band)
         thought = rng.randint(8, 64) if reasons(sku.model) else 0
         answer = replace(answer, text=answer.text + thought)
         return ResponseTokens(input=heard, cached=cached, output=answer, reasoning=thought)
@@ -162,9 +148,13 @@ class Responses:
         used = response.tokens.after(produced, session.options.deltas)
         if response.conversation_id and status != "failed":
             kept = Tokens(text=used.output.text - used.reasoning, audio=used.output.audio)
-            session.conversation.add(response.speech.item_id, kept)
+            session.conversation.finish(response.speech.item_id, kept)
         silent = response.outcome in {Outcome.FAILED, Outcome.USAGE_MISSING}
-        numbers = None if silent else wire.response_usage(used, session.address.dialect, response.outcome)
+        numbers = (
+            None
+            if silent
+            else wire.response_usage(used, session.address.dialect, response.outcome, session.address.service)
+        )
         body = _body(response, status, usage=numbers)
         body["status_details"] = wire.status_details(status, reason)
         body["output"] = [] if status == "failed" else [response.speech.item(session.address.dialect, status)]
@@ -174,9 +164,11 @@ class Responses:
         if not await session.send_usage("response.done", usage, response=body):
             return
         del session.unfinished[response.id]
-        if session.address.provider is Provider.OPENAI:
+        if session.address.service is Service.OPENAI:
             self._left = max(0, self._left - used.input.total)
             await session.send("rate_limits.updated", rate_limits=wire.rate_limits(self._left))
+        if response.conversation_id:
+            session.input_audio.listen()
         await session.response_done()
 
     def _usage(self, response: Response, used: ResponseTokens, status: str, said: Said) -> SentUsage:

@@ -1,4 +1,4 @@
-"""Two ways to run a simulator: beside a synchronous test, and as a program of its own."""
+"""Ways to run a simulator: beside a synchronous test, as a program of its own, and under a load of sessions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import json
 import signal
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from realtime_spend.simulator.load import drive
 from realtime_spend.simulator.server import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from realtime_spend.simulator.load import LoadOptions, LoadResult
     from realtime_spend.simulator.options import SimulatorOptions
     from realtime_spend.simulator.truth import Truth
 
@@ -82,6 +84,36 @@ async def _live(options: SimulatorOptions | None, started: Future[RunningSimulat
         await stop.wait()
 
 
+async def hold(
+    options: SimulatorOptions,
+    load: LoadOptions,
+    *,
+    url: str | None,
+    truth_file: Path | None,
+    advance: Callable[[int], None],
+) -> LoadResult:
+    """Hold the sessions of a load test, at a simulator of our own or at the one of the URL.
+
+    Raises:
+        aiohttp.ClientError: there is no simulator at the URL.
+        OSError: our own cannot listen, or the truth cannot be written.
+    """
+    if url is not None:
+        return await drive(url, load, advance)
+    room = max(options.max_sessions, load.concurrency)
+    simulator = Simulator(replace(options, max_sessions=room))
+    async with simulator:
+        result = await drive(simulator.url, load, advance)
+    if truth_file is not None:
+        await _write(simulator.truth, truth_file)
+    return result
+
+
+async def _write(truth: Truth, truth_file: Path) -> None:
+    text = json.dumps(truth.as_json(), indent=1) + "\n"
+    await asyncio.to_thread(truth_file.write_text, text, encoding="utf-8")
+
+
 async def serve(options: SimulatorOptions, *, truth_file: Path | None, announce: Callable[[str], None]) -> None:
     """Run a simulator until SIGINT or SIGTERM.
 
@@ -109,5 +141,4 @@ async def serve(options: SimulatorOptions, *, truth_file: Path | None, announce:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
         if truth_file is not None:
-            text = json.dumps(simulator.truth.as_json(), indent=1) + "\n"
-            await asyncio.to_thread(truth_file.write_text, text, encoding="utf-8")
+            await _write(simulator.truth, truth_file)

@@ -13,11 +13,15 @@ from realtime_spend.simulator.address import (
     AZURE_GA_PATH,
     AZURE_PREVIEW_PATH,
     OPENAI_PATH,
+    QWEN_PATH,
+    VOICE_AGENT_PATH,
+    VOICE_LIVE_PATH,
     Address,
     RefusedError,
     identify,
     read_address,
 )
+from realtime_spend.simulator.calls import Calls, accepted_call, answer_of, offered_call
 from realtime_spend.simulator.client_events import receive
 from realtime_spend.simulator.dice import Dice
 from realtime_spend.simulator.models import Deployment, family_and_version
@@ -35,7 +39,7 @@ _LARGEST_FRAME = 16 * 1024 * 1024
 
 
 class Simulator:
-    """A Realtime service on this machine: OpenAI and Azure, WebSocket and sideband.
+    """A Realtime service on this machine: OpenAI and Azure, Voice Live and Qwen, WebSocket and sideband.
 
     Start it with `async with Simulator(options) as simulator:`, point a client at `simulator.url` and compare what
     the client saw with `simulator.truth`.
@@ -45,6 +49,7 @@ class Simulator:
         self.options = options or SimulatorOptions()
         self.truth = Truth(limit=self.options.truth_limit)
         self._sessions: dict[str, Session] = {}
+        self._calls = Calls(self.options.seed)
         self._opened = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,9 +75,15 @@ class Simulator:
         if self._runner is not None:
             raise RuntimeError("the simulator is started already")
         app = web.Application()
-        for path in (OPENAI_PATH, AZURE_PREVIEW_PATH, AZURE_GA_PATH):
+        below_agent = f"{VOICE_AGENT_PATH}/{{rest:.*}}"
+        for path in (OPENAI_PATH, AZURE_PREVIEW_PATH, AZURE_GA_PATH, VOICE_LIVE_PATH, below_agent, QWEN_PATH):
             app.router.add_get(path, self._realtime)
+        for path in (OPENAI_PATH, AZURE_GA_PATH):
+            app.router.add_post(f"{path}/calls", self._offer)
+            app.router.add_post(f"{path}/calls/{{call_id}}/accept", self._accept)
+            app.router.add_post(f"{path}/calls/{{call_id}}/hangup", self._hang_up)
         app.router.add_get("/truth", self._show_truth)
+        app.router.add_get("/truth/totals", self._show_totals)
         app.router.add_get("/healthz", self._show_health)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_TIMEOUT_SECONDS)
         await self._runner.setup()
@@ -115,7 +126,8 @@ class Simulator:
     async def _realtime(self, request: web.Request) -> web.StreamResponse:
         try:
             address = read_address(request.path, request.query, request.headers.get("OpenAI-Beta", ""))
-            options = session_options(self.options.session, request.query)
+            call = self._calls.find(address.call_id)
+            options = session_options(call.options if call else self.options.session, request.query)
             _require_upgrade(request)
             session, sideband = self._session_of(address, options)
         except RefusedError as refused:
@@ -123,9 +135,13 @@ class Simulator:
         except ValueError as error:
             return _refusal(400, "invalid_simulator_option", str(error))
         web_socket = web.WebSocketResponse(
-            compress=False, timeout=_CLOSE_TIMEOUT_SECONDS, max_msg_size=_LARGEST_FRAME, protocols=("realtime",)
+            compress=options.deflate,
+            timeout=_CLOSE_TIMEOUT_SECONDS,
+            max_msg_size=_LARGEST_FRAME,
+            protocols=("realtime",),
         )
-        socket = Socket(web_socket, request.transport, sideband=sideband)
+        is_filtered = request.query.get("webrtcfilter") == "on"
+        socket = Socket(web_socket, request.transport, options, sideband=sideband, is_filtered=is_filtered)
         session.attach(socket)
         try:
             await web_socket.prepare(request)
@@ -147,20 +163,48 @@ class Simulator:
             raise RefusedError(503, "shutting_down", "The simulator is stopping.")
         if len(self._sessions) >= self.options.max_sessions:
             raise RefusedError(429, "too_many_sessions", "Too many sessions are open.")
-        requested = options.model if sideband else address.requested
+        call = self._calls.find(address.call_id)
+        requested = None if address.is_transcription else address.requested or (call and call.model) or options.model
         identity = identify(address, requested, self._find_deployment) if requested else None
         session = Session(
             address=address,
             identity=identity,
             options=options,
-            dice=Dice(self.options.seed, self._opened),
+            dice=Dice(self.options.seed, self._opened, like=options.number),
             truth=self.truth,
             find_deployment=self._find_deployment,
         )
+        if call is not None:
+            session.config.merge(call.config)
         self._opened += 1
         self._sessions[session.id] = session
         self._idle.clear()
         return session, sideband
+
+    async def _offer(self, request: web.Request) -> web.Response:
+        try:
+            call_id = self._calls.add(await offered_call(request, self.options.session))
+        except RefusedError as refused:
+            return _refusal(refused.status, refused.code, refused.message)
+        except ValueError as error:
+            return _refusal(400, "invalid_simulator_option", str(error))
+        return answer_of(call_id, request.path)
+
+    async def _accept(self, request: web.Request) -> web.Response:
+        try:
+            self._calls.add(await accepted_call(request, self.options.session), request.match_info["call_id"])
+        except RefusedError as refused:
+            return _refusal(refused.status, refused.code, refused.message)
+        except ValueError as error:
+            return _refusal(400, "invalid_simulator_option", str(error))
+        return web.Response()
+
+    async def _hang_up(self, request: web.Request) -> web.Response:
+        session = self._find_call(request.match_info["call_id"])
+        if session is None:
+            return _refusal(404, "call_not_found", "There is no such call.")
+        session.close(1000)
+        return web.Response()
 
     def _find_call(self, call_id: str | None) -> Session | None:
         named = (one for one in self._sessions.values() if call_id in {one.id, one.call_id} and not one.ended)
@@ -184,6 +228,9 @@ class Simulator:
 
     async def _show_truth(self, _request: web.Request) -> web.Response:
         return web.json_response(self.truth.as_json())
+
+    async def _show_totals(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.truth.totals_as_json())
 
     async def _show_health(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "sessions": len(self._sessions)})

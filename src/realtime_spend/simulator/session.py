@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LIFETIME_SECONDS = 3600
 _GOING_AWAY = 1001
+# Codes that only say how a connection ended, without a frame that says so.
+_NEVER_SENT = frozenset({1005, 1006, 1015})
 
 
 class Session:
@@ -52,7 +54,9 @@ class Session:
         self.sku = identity.sku if identity else None
         said = identity.said if identity else None
         expires_at = int(time.time()) + _LIFETIME_SECONDS
-        self.config = SessionObject(session_id=self.id, model=said, dialect=address.dialect, expires_at=expires_at)
+        self.config = SessionObject(
+            session_id=self.id, model=said, service=address.service, dialect=address.dialect, expires_at=expires_at
+        )
         self.conversation = Conversation()
         self.responses = Responses(self)
         self.input_audio = InputAudio(self)
@@ -96,8 +100,9 @@ class Session:
 
     async def greet(self, socket: Socket) -> None:
         """Say `session.created` to the client's own socket; a sideband hears nothing until it speaks."""
-        if not socket.sideband:
-            await self.send_session("created")
+        created = self._session_event("created")
+        if not socket.sideband and socket.takes(created):
+            await socket.send(self._frame(created, {"session": self.config.as_json()}))
 
     async def leave(self, socket: Socket) -> None:
         """Let a socket go; the session ends with the client's own, or with the last one where there is no such."""
@@ -108,13 +113,15 @@ class Session:
 
     async def send_session(self, what: str) -> None:
         """Send `session.created` or `session.updated`, under the name its kind of session has for it."""
-        old_transcription = self.config.is_transcription and self.address.dialect is wire.Dialect.BETA
-        prefix = "transcription_session" if old_transcription else "session"
-        await self.send(f"{prefix}.{what}", session=self.config.as_json())
+        await self.send(self._session_event(what), session=self.config.as_json())
 
-    async def send(self, type_: str, /, *, to_sidebands: bool = True, **fields: Any) -> None:
-        """Send an event to everybody; audio goes to the client's own socket only."""
-        await self._write(self._frame(type_, fields), to_sidebands=to_sidebands)
+    def _session_event(self, what: str) -> str:
+        old_transcription = self.config.is_transcription and self.address.dialect is wire.Dialect.BETA
+        return f"{'transcription_session' if old_transcription else 'session'}.{what}"
+
+    async def send(self, type_: str, /, **fields: Any) -> None:
+        """Send an event to everybody who is to get it."""
+        await self._write(type_, self._frame(type_, fields))
 
     async def send_usage(self, type_: str, usage: SentUsage, /, **fields: Any) -> bool:
         """Send an event that ends a response or a transcription, and record what it says in that same moment.
@@ -123,12 +130,13 @@ class Session:
         """
         if not self.alive:
             return False
-        self.truth.sent(usage)
+        is_told = any(socket.alive and socket.takes(type_) for socket in self._sockets)
+        self.truth.sent(usage if is_told else replace(usage, said=Said.HIDDEN))
         frame = self._frame(type_, fields)
-        await self._write(frame)
+        await self._write(type_, frame)
         if self.options.repeat:
             self.truth.count("repeats")
-            await self._write(frame)
+            await self._write(type_, frame)
         return True
 
     async def send_error(
@@ -141,7 +149,11 @@ class Session:
         """Do what waits for the end of a response: late transcriptions, and closing after so many."""
         self._done += 1
         await self.input_audio.send_late()
-        if self._done == self.options.close_after:
+        if self._done != self.options.close_after:
+            return
+        if self.options.close_code in _NEVER_SENT:
+            self.drop()
+        else:
             self._ended_by = "server"
             self.close(self.options.close_code)
 
@@ -186,9 +198,9 @@ class Session:
 
     def _frame(self, type_: str, fields: dict[str, Any]) -> str:
         event = {"type": type_, "event_id": self.dice.new_id("event"), **fields}
-        return wire.frame(event, self.options.key_order)
+        return wire.frame(event, self.options.key_order, spaced=self.options.spaced)
 
-    async def _write(self, frame: str, *, to_sidebands: bool = True) -> None:
+    async def _write(self, type_: str, frame: str) -> None:
         for socket in tuple(self._sockets):
-            if to_sidebands or not socket.sideband:
+            if socket.takes(type_):
                 await socket.send(frame)

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
+from realtime_spend.simulator.models import Service
 from realtime_spend.simulator.tokens import text_tokens
 from realtime_spend.simulator.wire import Dialect
 
 _PCM_RATE = 24_000
-_PCM_BYTES_PER_MS = _PCM_RATE * 2 // 1000
+_QWEN_PCM_RATE = 16_000
+_VOICE_LIVE_RATES = frozenset({8_000, 16_000, 24_000})
 _G711_BYTES_PER_MS = 8
 # What a session is, as against what a client may change of it.
 _FIXED = frozenset({"id", "object", "model", "type", "expires_at", "client_secret"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truncation:
+    """What a session's `truncation` says."""
+
+    is_disabled: bool = False
+    retention: float = 1.0
+    """The share of the limit that is kept when it is passed."""
+    limit: int | None = None
+    """The most tokens behind the instructions; `None` is what the model holds."""
+
+
 class SessionObject:
     """A session's configuration, which `session.update` merges into."""
 
-    def __init__(self, *, session_id: str, model: str | None, dialect: Dialect, expires_at: int) -> None:
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        model: str | None,
+        dialect: Dialect,
+        expires_at: int,
+        service: Service = Service.OPENAI,
+    ) -> None:
         self._dialect = dialect
+        self._pcm_rate = _QWEN_PCM_RATE if service is Service.QWEN else _PCM_RATE
         self.is_transcription = model is None
         head = {"object": "realtime.session", "id": session_id, "expires_at": expires_at}
         shape = _ga(model) if dialect is Dialect.GA else _beta(model)
         self._session: dict[str, Any] = {**head, **shape}
+        if service is Service.QWEN:
+            self._session["input_audio_transcription"] = {"model": "qwen3-asr-flash-realtime"}
 
     def as_json(self) -> dict[str, Any]:
         """Print the object as session events carry it."""
@@ -60,15 +85,35 @@ class SessionObject:
         """How much a millisecond of input audio weighs."""
         chosen = self._input.get("format") if self._dialect is Dialect.GA else self._session.get("input_audio_format")
         name = str(chosen.get("type") if isinstance(chosen, dict) else chosen)
-        return (
-            _G711_BYTES_PER_MS if name.startswith(("g711", "audio/pcm")) and name != "audio/pcm" else _PCM_BYTES_PER_MS
-        )
+        if name.startswith(("g711", "audio/pcm")) and name != "audio/pcm":
+            return _G711_BYTES_PER_MS
+        # Voice Live takes audio of another rate, if it is told so.
+        rate = self._session.get("input_audio_sampling_rate")
+        rate = rate if isinstance(rate, int) and rate in _VOICE_LIVE_RATES else self._pcm_rate
+        return rate * 2 // 1000
 
     @property
     def modalities(self) -> list[str]:
         """What responses consist of unless they are asked for something else."""
         chosen = self._session.get("output_modalities" if self._dialect is Dialect.GA else "modalities")
         return [str(one) for one in chosen] if isinstance(chosen, list) else ["audio"]
+
+    @property
+    def truncation(self) -> Truncation:
+        """How a conversation that has grown too long is cut."""
+        chosen = self._session.get("truncation")
+        if not isinstance(chosen, dict):
+            return Truncation(is_disabled=chosen == "disabled")
+        ratio, limit = chosen.get("retention_ratio"), _object(chosen.get("token_limits")).get("post_instructions")
+        return Truncation(
+            retention=min(1.0, max(0.0, ratio)) if isinstance(ratio, int | float) else 1.0,
+            limit=limit if isinstance(limit, int) and limit >= 0 else None,
+        )
+
+    @property
+    def prompt(self) -> Any:
+        """What every response's input begins with."""
+        return self._session.get("instructions"), self._session.get("tools")
 
     def prompt_tokens(self, instructions: str | None = None) -> int:
         """Count what instructions and tools add to each response's input."""

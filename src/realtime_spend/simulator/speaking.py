@@ -83,6 +83,8 @@ async def _open(session: Session, speech: Speech, *, in_conversation: bool) -> N
     if in_conversation:
         event = "conversation.item.added" if dialect is Dialect.GA else "conversation.item.created"
         await session.send(event, previous_item_id=session.conversation.last_item_id, item=item)
+        # From here on a client may truncate or delete it.
+        session.conversation.begin(speech.item_id)
     part = {"type": "audio", "transcript": ""} if speech.spoken else {"type": "text", "text": ""}
     await session.send("response.content_part.added", **speech.place(), part=part)
 
@@ -104,7 +106,7 @@ async def _stream(session: Session, response: Response, up_to: int) -> int:
         if speech.spoken:
             if word:
                 await session.send(names.transcript_delta, **place, delta=word)
-            await session.send(names.audio_delta, to_sidebands=False, **place, delta=sound)
+            await session.send(names.audio_delta, **place, delta=sound)
         else:
             await session.send(names.text_delta, **place, delta=word)
         produced += 1

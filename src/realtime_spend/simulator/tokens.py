@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ MS_PER_ASSISTANT_TOKEN = 50
 _CACHE_STEP = 64
 _CHARACTERS_PER_TOKEN = 4
 # What recorded sessions show for a small picture.
-_IMAGE_TOKENS = 194
+IMAGE_TOKENS = 194
 # Older items fall out of the context, as they do when a service truncates.
 _MOST_ITEMS = 1000
 
@@ -74,20 +75,38 @@ class Conversation:
 
     def __init__(self) -> None:
         self._items: dict[str, Tokens] = {}
+        # Items on their way; with the tokens that are to be kept of them where a client has cut them already.
+        self._unfinished: dict[str, int | None] = {}
 
     @property
     def last_item_id(self) -> str | None:
         """The newest item, which the next one follows."""
         return next(reversed(self._items), None)
 
+    def __contains__(self, item_id: str) -> bool:
+        """Whether an item of this id is remembered."""
+        return item_id in self._items
+
     def add(self, item_id: str, tokens: Tokens) -> None:
         """Remember an item; past a bound the oldest is forgotten."""
         self._items[item_id] = tokens
         if len(self._items) > _MOST_ITEMS:
-            del self._items[next(iter(self._items))]
+            self.remove(next(iter(self._items)))
+
+    def begin(self, item_id: str) -> None:
+        """Remember an item whose weight is known when it is finished."""
+        self.add(item_id, Tokens())
+        self._unfinished[item_id] = None
+
+    def finish(self, item_id: str, tokens: Tokens) -> None:
+        """Say what an item weighs, unless it was removed in the meantime; one that was cut is no more than that."""
+        heard = self._unfinished.pop(item_id, None)
+        if item_id in self._items:
+            self._items[item_id] = tokens if heard is None else Tokens(audio=min(tokens.audio, heard))
 
     def remove(self, item_id: str) -> bool:
         """Forget an item; `False` when there is no such item."""
+        self._unfinished.pop(item_id, None)
         return self._items.pop(item_id, None) is not None
 
     def truncate(self, item_id: str, audio_end_ms: int) -> bool:
@@ -95,13 +114,29 @@ class Conversation:
         item = self._items.get(item_id)
         if item is None:
             return False
-        heard = min(item.audio, math.ceil(audio_end_ms / MS_PER_ASSISTANT_TOKEN))
-        self._items[item_id] = Tokens(audio=heard)
+        heard = math.ceil(audio_end_ms / MS_PER_ASSISTANT_TOKEN)
+        if item_id in self._unfinished:
+            self._unfinished[item_id] = heard
+        else:
+            self._items[item_id] = Tokens(audio=min(item.audio, heard))
         return True
 
-    def tokens(self) -> Tokens:
-        """Count all that is remembered."""
-        return sum(self._items.values(), Tokens())
+    def find(self, item_id: str) -> Tokens | None:
+        """Count one item; `None` when there is no such item."""
+        return self._items.get(item_id)
+
+    def shorten(self, most: int) -> None:
+        """Drop the oldest items until no more than so many tokens are left; the newest stays in any case."""
+        left = self.tokens().total
+        while left > most and len(self._items) > 1:
+            oldest = next(iter(self._items))
+            left -= self._items[oldest].total
+            self.remove(oldest)
+
+    def tokens(self, *, before: str | None = None) -> Tokens:
+        """Count all that is remembered, or what stands before an item."""
+        counted = takewhile(lambda item: item[0] != before, self._items.items())
+        return sum((tokens for _, tokens in counted), Tokens())
 
 
 def text_tokens(text: str) -> int:
@@ -122,7 +157,7 @@ def item_tokens(item: dict[str, Any], bytes_per_ms: int) -> Tokens:
         if not isinstance(part, dict):
             continue
         if part.get("type") == "input_image":
-            counted += Tokens(image=_IMAGE_TOKENS)
+            counted += Tokens(image=IMAGE_TOKENS)
         elif isinstance(part.get("audio"), str):
             counted += Tokens(audio=audio_tokens(encoded_size(part["audio"]) // bytes_per_ms))
         else:

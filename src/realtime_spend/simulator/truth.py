@@ -33,6 +33,7 @@ class Said(StrEnum):
     REPORTED = "reported"
     MISSING = "missing"  # done, but without numbers
     LOST = "lost"  # never done
+    HIDDEN = "hidden"  # done with numbers, but nobody who listens is told: `webrtcfilter`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,20 +159,30 @@ class Truth:
     def as_json(self) -> dict[str, Any]:
         """Print all that is known so far; see the documentation of the package for the shape."""
         with self._lock:
-            totals = sorted(self._totals.items(), key=lambda row: tuple(part or "" for part in row[0]))
             return {
                 "schema": SCHEMA,
                 "sessions": [record.as_json() for record in self._sessions],
                 "usages": [usage.as_json(at) for at, usage in self._usages],
-                "totals": [_total_row(key, total) for key, total in totals],
-                "cost": plain(self._cost),
-                "counts": {name: self._counts[name] for name in COUNTED},
+                **self._sums(),
             }
+
+    def totals_as_json(self) -> dict[str, Any]:
+        """Print the same without each single session and usage, which can be many."""
+        with self._lock:
+            return {"schema": SCHEMA, **self._sums()}
+
+    def _sums(self) -> dict[str, Any]:
+        totals = sorted(self._totals.items(), key=lambda row: tuple(part or "" for part in row[0]))
+        return {
+            "totals": [_total_row(key, total) for key, total in totals],
+            "cost": plain(self._cost),
+            "counts": {name: self._counts[name] for name in COUNTED},
+        }
 
 
 COUNTED = (
     "sessions", "responses", "transcriptions", "reported", "missing", "lost", "unpriced", "repeats",
-    "transcriptions_failed", "transcriptions_unsent", "beyond_limit",
+    "transcriptions_failed", "transcriptions_unsent", "beyond_limit", "hidden",
 )  # fmt: skip
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from realtime_spend.simulator.models import Service
 from realtime_spend.simulator.options import KeyOrder, Outcome
 
 if TYPE_CHECKING:
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
 
 # Made once: `json.dumps` with arguments makes an encoder for every call, which shows at ten thousand deltas a second.
-_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+@cache
+def _encoder(*, spaced: bool, in_order: bool, ascii_only: bool) -> json.JSONEncoder:
+    separators = (", ", ": ") if spaced else (",", ":")
+    return json.JSONEncoder(ensure_ascii=ascii_only, separators=separators, sort_keys=in_order)
 
 
 class Dialect(StrEnum):
@@ -62,16 +67,17 @@ NAMES = {
 }
 
 
-def frame(event: dict[str, Any], order: KeyOrder) -> str:
-    """Print an event, whose first two keys are `type` and `event_id`, as the compact JSON services send."""
+def frame(event: dict[str, Any], order: KeyOrder, *, spaced: bool = False) -> str:
+    """Print an event, whose first two keys are `type` and `event_id`, as the JSON services send: compact by default."""
     if order is KeyOrder.EVENT_ID_FIRST:
         event = {"event_id": event["event_id"], **event}
     elif order is KeyOrder.TYPE_LAST:
         event = {**{key: value for key, value in event.items() if key != "type"}, "type": event["type"]}
-    text = _COMPACT.encode(event)
+    in_order = order is KeyOrder.ALPHABETICAL
+    text = _encoder(spaced=spaced, in_order=in_order, ascii_only=False).encode(event)
     # A client may have sent half of a surrogate pair, which we give back but which UTF-8 cannot say.
     lone = not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
-    return json.dumps(event, separators=(",", ":")) if lone else text
+    return _encoder(spaced=spaced, in_order=in_order, ascii_only=True).encode(event) if lone else text
 
 
 def error(message: str, *, code: str | None, param: str | None, event_id: str | None) -> dict[str, Any]:
@@ -79,7 +85,9 @@ def error(message: str, *, code: str | None, param: str | None, event_id: str | 
     return {"type": "invalid_request_error", "code": code, "message": message, "param": param, "event_id": event_id}
 
 
-def response_usage(used: ResponseTokens, dialect: Dialect, outcome: Outcome) -> dict[str, Any]:
+def response_usage(
+    used: ResponseTokens, dialect: Dialect, outcome: Outcome, service: Service = Service.OPENAI
+) -> dict[str, Any]:
     """Shape `response.usage`, with the keys in the order services send them."""
     usage: dict[str, Any] = {
         "total_tokens": used.input.total + used.output.total,
@@ -92,9 +100,16 @@ def response_usage(used: ResponseTokens, dialect: Dialect, outcome: Outcome) -> 
     if outcome is not Outcome.UNSPLIT_CACHE:
         details["cached_tokens_details"] = _by_modality(used.cached, dialect, like=used.input)
     output = {"text_tokens": used.output.text, "audio_tokens": used.output.audio}
-    if used.reasoning:
+    if used.reasoning or service is Service.VOICE_LIVE:
         output["reasoning_tokens"] = used.reasoning
+    if service is Service.QWEN:
+        # It writes the plural, and has no cache to tell of.
+        return {**usage, "input_tokens_details": _of_qwen(used.input), "output_tokens_details": output}
     return {**usage, "input_token_details": details, "output_token_details": output}
+
+
+def _of_qwen(tokens: Tokens) -> dict[str, Any]:
+    return {f"{modality}_tokens": count for modality, count in asdict(tokens).items() if count or modality != "image"}
 
 
 def _by_modality(tokens: Tokens, dialect: Dialect, like: Tokens | None = None) -> dict[str, Any]:
