@@ -1,8 +1,8 @@
 """The command `realtime-spend`: each command parses its arguments, calls what does the work, and prints.
 
-Exit status: 0 fine, 1 the accounts of the demo disagree or a session of `--load` failed, 2 the input cannot be read (one
-sentence on standard error says what to do). Standard output holds the answer and nothing else, so that `--json` can be
-piped.
+Exit status: 0 fine, 1 the accounts of the demo disagree or a session of `--load` failed, 2 the input cannot be read
+(one sentence on standard error says what to do). Standard output holds the answer and nothing else, so that `--json`
+can be piped.
 """
 
 from __future__ import annotations
