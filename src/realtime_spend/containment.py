@@ -30,7 +30,7 @@ class Containment:
         error = sys.exc_info()[1]
         if error is None or self.reraise:
             raise  # noqa: PLE0704 - only ever called from an except clause
-        # A log handler of the host's may raise; there is nobody left to tell.
+        # Counting may be what failed; there is nobody left to tell.
         with suppress(Exception):
             self._account_for(doing, error)
 
@@ -74,4 +74,6 @@ class Containment:
         """Log a warning the first time for this key."""
         if key not in self._said:
             self._said.add(key)
-            _log.warning(f"realtime-spend: {sentence}", *arguments)
+            # A log handler of the host's may raise, and what we were about to count must be counted all the same.
+            with suppress(Exception):
+                _log.warning(f"realtime-spend: {sentence}", *arguments)

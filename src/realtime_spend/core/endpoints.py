@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -120,7 +121,8 @@ def recognise(
 
     return Endpoint(
         provider=provider,
-        server=host,
+        # Remembered with each usage that was counted: one text a server is enough.
+        server=sys.intern(host),
         port=port,
         service=_service(path),
         requested_model=parameter("deployment") or parameter("model"),
