@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from typing import TYPE_CHECKING, Any
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -73,3 +80,68 @@ class Seen:
 @pytest.fixture
 def seen(reader: InMemoryMetricReader) -> Seen:
     return Seen(reader)
+
+
+# --- Environments with other versions, and with other clients ---------------------------------------------------------
+
+_PROJECT = Path(__file__).resolve().parents[1]
+# What the instrumentation itself needs, and the SDK that reads it out.
+_NEEDED = ("opentelemetry-sdk", "opentelemetry-instrumentation", "wrapt", "click", "rich")
+_BUILD_PATIENCE = 110.0
+
+
+class Environment(Protocol):
+    """Makes environments, once each for all runs on this machine, and returns their interpreters."""
+
+    def __call__(self, *requirements: str, patience: float = _BUILD_PATIENCE) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def environment() -> Environment:
+    """Return the interpreter of an environment with these requirements and this project as it stands."""
+
+    def made(*requirements: str, patience: float = _BUILD_PATIENCE) -> Path:
+        wanted = (*requirements, *_NEEDED)
+        mark = hashlib.sha256(json.dumps([wanted, sys.version, str(_PROJECT)]).encode()).hexdigest()[:16]
+        home = _home() / mark
+        if not home.exists():
+            try:
+                _build(wanted, home, patience)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                said = str(error.stderr or error)[-500:]
+                if os.environ.get("CI"):
+                    pytest.fail(f"the environment cannot be made: {said}")
+                pytest.skip(f"no package registry can be reached: {said}")
+        return home / "bin" / "python"
+
+    return made
+
+
+def _home() -> Path:
+    said = os.environ.get("REALTIME_SPEND_TEST_ENVS")
+    return Path(said) if said else Path.home() / ".cache" / "realtime-spend" / "test-envs"
+
+
+def _build(requirements: tuple[str, ...], home: Path, patience: float) -> None:
+    """Make an environment beside `home` and move it there in one step, so that nobody finds half of one."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
+    python = making / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-q", "--disable-pip-version-check")
+    try:
+        # It may be moved, because of all that is in it nothing but the link to the interpreter is ever started.
+        _run(sys.executable, "-m", "venv", "--without-pip", making, patience=patience)
+        _run(*pip, *requirements, patience=patience)
+        _run(*pip, "--no-deps", "-e", _PROJECT, patience=patience)
+        try:
+            making.rename(home)
+        except OSError:
+            # Somebody else was quicker; theirs is as good.
+            if not home.exists():
+                raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _run(*command: str | Path, patience: float) -> None:
+    subprocess.run([*map(str, command)], check=True, capture_output=True, text=True, timeout=patience, cwd=_PROJECT)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import queue
+import threading
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import aiohttp
+import anyio
+import httpx
+import httpx_ws
 import pytest
+import websocket
+import websockets
+from anyio.from_thread import start_blocking_portal
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
+from websockets.sync.client import connect as connect_in_threads
+from websockets.sync.server import ServerConnection
+from websockets.sync.server import serve as serve_in_threads
 
 from realtime_spend import RealtimeInstrumentor
 
@@ -229,7 +244,301 @@ def meter(meter_with: MeterWith) -> Iterator[Meter]:
         yield made
 
 
+MeterOf = Callable[[Reader | str, "Path"], Meter]
+
+
 @pytest.fixture
-def meter_of() -> Callable[[Reader, Path], Meter]:
-    """Compare what another process said, by its metrics and its ledger."""
-    return lambda reader, folder: Meter(reader=reader, folder=folder)
+def meter_of() -> MeterOf:
+    """Compare what another process said, by its metrics (a reader of them, or their JSON) and its ledger."""
+    return lambda said, folder: Meter(reader=_Printed(said) if isinstance(said, str) else said, folder=folder)
+
+
+class _Printed:
+    """Metrics that another process printed as JSON, as the SDK's readers give them."""
+
+    def __init__(self, text: str) -> None:
+        self._metrics = json.loads(text)
+
+    def get_metrics_data(self) -> Any:
+        metrics = [
+            SimpleNamespace(
+                name=metric["name"],
+                data=SimpleNamespace(data_points=[_point(dict(one)) for one in metric["data"]["data_points"]]),
+            )
+            for metric in self._metrics
+        ]
+        return SimpleNamespace(resource_metrics=[SimpleNamespace(scope_metrics=[SimpleNamespace(metrics=metrics)])])
+
+
+def _point(said: dict[str, Any]) -> NumberDataPoint | HistogramDataPoint:
+    said.pop("exemplars", None)
+    return HistogramDataPoint(**said) if "bucket_counts" in said else NumberDataPoint(**said)
+
+
+# --- One way to talk over every transport ----------------------------------------------------------------------------
+
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Socket:
+    """An open connection of some library, for one thread to use. `received` raises EOFError at its end."""
+
+    connection: Any
+    send: Callable[[str], Any]
+    received: Callable[[], str | bytes]
+
+    def to_the_end(self) -> list[str | bytes]:
+        """Read whatever comes until the connection ends."""
+        messages: list[str | bytes] = []
+        with contextlib.suppress(EOFError):
+            while True:
+                messages.append(self.received())
+        return messages
+
+    def until(self, kind: str) -> list[str | bytes]:
+        """Read on to an event of this type."""
+        messages: list[str | bytes] = []
+        while not messages or json.loads(messages[-1])["type"] != kind:
+            messages.append(self.received())
+        return messages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transport:
+    """A socket library, in one of its ways of use."""
+
+    name: str
+    library: str
+    open: Callable[[str], AbstractContextManager[Socket]]
+
+    def read(self, url: str, *says: str) -> list[str | bytes]:
+        """Open a connection, say something, and read to its end."""
+        with self.open(url) as socket:
+            for text in says:
+                socket.send(text)
+            return socket.to_the_end()
+
+
+@pytest.fixture(scope="session")
+def transports() -> dict[str, Transport]:
+    """Return every transport that is watched and has an address, by its name."""
+    return {
+        name: Transport(name=name, library=library, open=open_)
+        for name, (library, open_) in {
+            "websockets": ("websockets", _websockets),
+            "websockets in threads": ("websockets", _websockets_in_threads),
+            "websockets legacy": ("websockets", _websockets_legacy),
+            "aiohttp": ("aiohttp", _aiohttp),
+            "websocket-client": ("websocket-client", _websocket_client),
+            "websocket-client app": ("websocket-client", _websocket_client_app),
+            "httpx-ws": ("httpx-ws", _httpx_ws),
+            "httpx-ws in threads": ("httpx-ws", _httpx_ws_in_threads),
+        }.items()
+    }
+
+
+@contextlib.contextmanager
+def _in_a_loop(
+    opening: AbstractAsyncContextManager[Any],
+    receive: Callable[[Any], Awaitable[str | bytes]],
+    send: Callable[[Any, str], Awaitable[Any]],
+) -> Iterator[Socket]:
+    """Hold an asynchronous connection in an event loop of a thread of its own, in one task as some libraries demand."""
+
+    async def received(connection: Any) -> str | bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await receive(connection)
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(opening) as connection,
+    ):
+        yield Socket(
+            connection=connection,
+            send=lambda text: portal.call(send, connection, text),
+            received=lambda: portal.call(received, connection),
+        )
+
+
+def _websockets(url: str) -> AbstractContextManager[Socket]:
+    async def receive(connection: Any) -> str | bytes:
+        try:
+            return cast("str | bytes", await connection.recv())
+        except websockets.ConnectionClosed:
+            raise EOFError from None
+
+    @contextlib.asynccontextmanager
+    async def opening() -> AsyncIterator[Any]:
+        async with websockets.connect(url, proxy=None, compression=_compression(url)) as connection:
+            yield connection
+
+    return _in_a_loop(opening(), receive, lambda connection, text: connection.send(text))
+
+
+@contextlib.contextmanager
+def _websockets_in_threads(url: str) -> Iterator[Socket]:
+    with connect_in_threads(url, proxy=None, compression=_compression(url)) as connection:
+
+        def received() -> str | bytes:
+            try:
+                return connection.recv(PATIENCE)
+            except websockets.ConnectionClosed:
+                raise EOFError from None
+
+        yield Socket(connection=connection, send=connection.send, received=received)
+
+
+def _websockets_legacy(url: str) -> AbstractContextManager[Socket]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from websockets.legacy.client import connect  # noqa: PLC0415 - warns as it is imported
+
+    async def receive(connection: Any) -> str | bytes:
+        try:
+            return cast("str | bytes", await connection.recv())
+        except websockets.ConnectionClosed:
+            raise EOFError from None
+
+    @contextlib.asynccontextmanager
+    async def opening() -> AsyncIterator[Any]:
+        async with connect(url, compression=_compression(url)) as connection:
+            yield connection
+
+    return _in_a_loop(opening(), receive, lambda connection, text: connection.send(text))
+
+
+def _aiohttp(url: str) -> AbstractContextManager[Socket]:
+    async def receive(connection: Any) -> str | bytes:
+        try:
+            message = await connection.receive()
+        except ConnectionError:
+            # To answer a ping it writes to what may be closed already.
+            raise EOFError from None
+        if message.type not in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+            raise EOFError
+        return cast("str | bytes", message.data)
+
+    @contextlib.asynccontextmanager
+    async def opening() -> AsyncIterator[Any]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(url, compress=15 if _compression(url) else 0) as connection,
+        ):
+            yield connection
+
+    return _in_a_loop(opening(), receive, lambda connection, text: connection.send_str(text))
+
+
+@contextlib.contextmanager
+def _websocket_client(url: str) -> Iterator[Socket]:
+    connection: Any = websocket.create_connection(url, timeout=PATIENCE)
+
+    def received() -> str | bytes:
+        try:
+            message = connection.recv()
+        except (websocket.WebSocketConnectionClosedException, ConnectionError):
+            raise EOFError from None
+        if not message and not connection.connected:
+            raise EOFError
+        return cast("str | bytes", message)
+
+    try:
+        yield Socket(connection=connection, send=connection.send, received=received)
+    finally:
+        connection.close()
+        # Where the server closed first, the library leaves its socket open.
+        connection.shutdown()
+
+
+@contextlib.contextmanager
+def _websocket_client_app(url: str) -> Iterator[Socket]:
+    said: queue.Queue[str | bytes | None] = queue.Queue()
+    connections: queue.Queue[Any] = queue.Queue()
+    app = websocket.WebSocketApp(
+        url,
+        on_open=lambda app: connections.put(app.sock),
+        on_data=lambda _app, message, _kind, _more: said.put(message),
+        on_close=lambda _app, _code, _reason: said.put(None),
+    )
+    # It looks so often whether another thread has closed it; without a ping interval there is no ping to time out.
+    thread = threading.Thread(target=app.run_forever, kwargs={"ping_timeout": 0.1})
+    thread.start()
+
+    def received() -> str | bytes:
+        if (message := said.get(timeout=PATIENCE)) is None:
+            said.put(None)
+            raise EOFError
+        return message
+
+    try:
+        connection = connections.get(timeout=PATIENCE)
+        yield Socket(connection=connection, send=app.send, received=received)
+    finally:
+        app.close()
+        thread.join(PATIENCE)
+    connection.shutdown()
+
+
+# Their types leave open which class of session it is.
+_HTTPX_WS: Any = httpx_ws.connect_ws
+_HTTPX_WS_ASYNC: Any = httpx_ws.aconnect_ws
+
+
+def _httpx_ws(url: str) -> AbstractContextManager[Socket]:
+    async def receive(connection: Any) -> str | bytes:
+        try:
+            return cast("str | bytes", (await connection.receive()).data)
+        except (httpx_ws.WebSocketDisconnect, httpx_ws.WebSocketNetworkError, anyio.EndOfStream):
+            raise EOFError from None
+
+    @contextlib.asynccontextmanager
+    async def opening() -> AsyncIterator[Any]:
+        async with (
+            httpx.AsyncClient(trust_env=False) as client,
+            _HTTPX_WS_ASYNC(url, client, keepalive_ping_interval_seconds=None) as connection,
+        ):
+            yield connection
+
+    return _in_a_loop(opening(), receive, lambda connection, text: connection.send_text(text))
+
+
+@contextlib.contextmanager
+def _httpx_ws_in_threads(url: str) -> Iterator[Socket]:
+    with (
+        httpx.Client(trust_env=False) as client,
+        _HTTPX_WS(url, client, keepalive_ping_interval_seconds=None) as connection,
+    ):
+
+        def received() -> str | bytes:
+            try:
+                return cast("str | bytes", connection.receive(PATIENCE).data)
+            except (httpx_ws.WebSocketDisconnect, httpx_ws.WebSocketNetworkError):
+                raise EOFError from None
+
+        yield Socket(connection=connection, send=connection.send_text, received=received)
+
+
+def _compression(url: str) -> str | None:
+    return "deflate" if "deflate=1" in url else None
+
+
+Serving = Callable[[Callable[[ServerConnection], None]], AbstractContextManager[str]]
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """Run a server on this machine whose every connection is handled by a function in a thread."""
+
+    @contextlib.contextmanager
+    def running(handler: Callable[[ServerConnection], None]) -> Iterator[str]:
+        with serve_in_threads(handler, "127.0.0.1", 0) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+            finally:
+                server.shutdown()
+                thread.join(PATIENCE)
+
+    return running

@@ -27,7 +27,7 @@ from websockets.client import ClientProtocol
 from websockets.sync.client import connect as connect_in_threads
 from websockets.uri import parse_uri
 
-from realtime_spend import RealtimeInstrumentor, instrumentor
+from realtime_spend import RealtimeInstrumentor, instrumentor, observing
 from realtime_spend.containment import Containment
 from realtime_spend.simulator import RunningSimulator, SimulatorOptions, run_in_thread
 from realtime_spend.watcher import Watcher
@@ -679,7 +679,7 @@ def test_instrumenting_twice_counts_once(simulator: RunningSimulator, meter: Met
 
 def test_totals_go_on_when_the_same_provider_is_instrumented_again(simulator: RunningSimulator, meter: Meter) -> None:
     asyncio.run(one_turn(url_of(simulator)))
-    provider = instrumentor.RUNNING[-1].metering._flusher._provider
+    provider = observing.RUNNING[-1].metering._flusher._provider
     RealtimeInstrumentor().uninstrument()
     asyncio.run(one_turn(url_of(simulator)))
     assert meter.sum("realtime_spend.usages") == 1
@@ -702,7 +702,7 @@ def test_a_wrapper_that_somebody_puts_around_us_survives_our_leaving(
     monkeypatch.setattr(ClientProtocol, "__init__", theirs)
     asyncio.run(one_turn(url_of(simulator)))
     assert meter.sum("realtime_spend.usages") == 1
-    provider = instrumentor.RUNNING[-1].metering._flusher._provider
+    provider = observing.RUNNING[-1].metering._flusher._provider
     RealtimeInstrumentor().uninstrument()
     assert vars(ClientProtocol)["__init__"] is theirs
     asyncio.run(one_turn(url_of(simulator)))
@@ -793,7 +793,7 @@ def test_two_thousand_sessions_leave_nothing_behind(meter: Meter) -> None:
                 await batch(url, 50)
 
     def left() -> tuple[int, int, int, int]:
-        metering: Metering = instrumentor.RUNNING[-1].metering
+        metering: Metering = observing.RUNNING[-1].metering
         hook = instrumentor._HOOKS[0]
         return _watchers(), len(metering._live), len(hook._live), len(metering.sessions._sessions)
 

@@ -1,104 +1,49 @@
-"""The oldest and the newest versions of `websockets`, each in an environment of its own, against the same simulator."""
+"""The oldest and the newest version of every library that is watched, each in an environment of its own.
+
+All of them talk to the same simulator in all the ways that the version has, and what is counted is the truth. The
+environments are kept outside the tree, so that only the first run builds them.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
+from websockets.sync.client import connect
 
 from realtime_spend.simulator import SimulatorOptions, run_in_thread
 
 if TYPE_CHECKING:
-    from tests.hooks.conftest import Meter, Reader
+    from pathlib import Path
 
-MeterOf = Callable[["Reader", Path], "Meter"]
-Environment = Callable[..., Path]
+    from tests.conftest import Environment
+    from tests.hooks.conftest import MeterOf
 
-PROJECT = Path(__file__).resolve().parents[2]
-# What the instrumentation itself needs, and the SDK that reads it out.
-NEEDED = ("opentelemetry-sdk", "opentelemetry-instrumentation", "wrapt", "click", "rich")
-BUILD_PATIENCE = 110.0
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(900)]
+BUILD_PATIENCE = 600.0
+PROGRAM_PATIENCE = 120.0
 
-
-def _home() -> Path:
-    said = os.environ.get("REALTIME_SPEND_TEST_ENVS")
-    return Path(said) if said else Path.home() / ".cache" / "realtime-spend" / "test-envs"
-
-
-def _run(*command: str | Path) -> str:
-    ran = subprocess.run(
-        [*map(str, command)], check=True, capture_output=True, text=True, timeout=BUILD_PATIENCE, cwd=PROJECT
-    )
-    return ran.stdout.strip()
-
-
-def _build(requirements: tuple[str, ...], home: Path) -> None:
-    """Make an environment beside `home` and move it there in one step, so that nobody finds half of one."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
-    python = making / "bin" / "python"
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-q", "--disable-pip-version-check")
-    try:
-        # It may be moved, because of all that is in it nothing but the link to the interpreter is ever started.
-        _run(sys.executable, "-m", "venv", "--without-pip", making)
-        _run(*pip, *requirements)
-        _run(*pip, "--no-deps", "-e", PROJECT)
-        try:
-            making.rename(home)
-        except OSError:
-            # Somebody else was quicker; theirs is as good.
-            if not home.exists():
-                raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def environment() -> Environment:
-    """Return the interpreter of an environment with these requirements, made once for all runs on this machine."""
-
-    def made(*requirements: str) -> Path:
-        wanted = (*requirements, *NEEDED)
-        mark = hashlib.sha256(json.dumps([wanted, sys.version, str(PROJECT)]).encode()).hexdigest()[:16]
-        home = _home() / mark
-        if not home.exists():
-            try:
-                _build(wanted, home)
-            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-                said = str(error.stderr or error)[-500:]
-                if os.environ.get("CI"):
-                    pytest.fail(f"the environment cannot be made: {said}")
-                pytest.skip(f"no package registry can be reached: {said}")
-        return home / "bin" / "python"
-
-    return made
-
-
-CLIENT = """
-import asyncio, json, sys
+# `talk` is what each way of using a library defines: how to hold one session with `url` and read what `LASTS` asks for.
+AROUND = """
+import asyncio, importlib.metadata, json, sys, warnings
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from realtime_spend import RealtimeInstrumentor
-from websockets.version import version
 
-url, ledger, expected = sys.argv[1:]
-assert version == expected, version
+url, ledger, expected = sys.argv[1:4]
+for name, version in json.loads(expected).items():
+    assert importlib.metadata.version(name) == version, (name, importlib.metadata.version(name))
 reader = InMemoryMetricReader()
 RealtimeInstrumentor().instrument(meter_provider=MeterProvider(metric_readers=[reader]), ledger=ledger)
+# What the legacy API says of itself as it is imported, and old releases of the newer standard library.
+warnings.simplefilter("ignore", DeprecationWarning)
 
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect as connect_in_threads
+CREATE = '{"type": "response.create"}'
+LASTS = ["rate_limits.updated"] * 3 + ["response.created"]
 
 {program}
 
@@ -107,55 +52,165 @@ print(json.dumps([metric for scope in data["resource_metrics"][0]["scope_metrics
 """
 
 WEBSOCKETS = """
-CREATE = '{"type": "response.create"}'
-LASTS = ["rate_limits.updated"] * 3 + ["response.created"]
+from websockets.{module} import connect
 
-async def asynchronous():
-    kinds = []
+async def main():
     async with connect(url) as connection:
         for last in LASTS:
             await connection.send(CREATE)
-            while not kinds or kinds[-1] != last:
-                kinds.append(json.loads(await asyncio.wait_for(connection.recv(), 20))["type"])
-            kinds.append("")
-    return kinds
+            kind = ""
+            while kind != last:
+                kind = json.loads(await asyncio.wait_for(connection.recv(), 20))["type"]
 
-def in_threads():
-    kinds = []
-    with connect_in_threads(url) as connection:
-        for last in LASTS:
-            connection.send(CREATE)
-            while not kinds or kinds[-1] != last:
-                kinds.append(json.loads(connection.recv(20))["type"])
-            kinds.append("")
-    return kinds
-
-async def cut():
-    got = 0
-    try:
-        async with connect(url.replace("completed,completed,completed,never_finished", "dropped")) as connection:
-            await connection.send(CREATE)
-            while True:
-                got += bool(await asyncio.wait_for(connection.recv(), 20))
-    except ConnectionClosed as error:
-        assert error.rcvd is error.sent is None, error
-    assert got, got
-
-assert asyncio.run(asynchronous()) == in_threads()
-asyncio.run(cut())
+asyncio.run(main())
 """
+WEBSOCKETS_IN_THREADS = """
+from websockets.sync.client import connect
 
+with connect(url) as connection:
+    for last in LASTS:
+        connection.send(CREATE)
+        kind = ""
+        while kind != last:
+            kind = json.loads(connection.recv(20))["type"]
+"""
+WEBSOCKETS_DEFAULT = """
+import websockets
+
+async def main():
+    async with websockets.connect(url) as connection:
+        for last in LASTS:
+            await connection.send(CREATE)
+            async for message in connection:
+                if json.loads(message)["type"] == last:
+                    break
+
+asyncio.run(main())
+"""
+AIOHTTP = """
+import aiohttp
+
+async def main(way):
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(url) as connection:
+            for last in LASTS:
+                await connection.send_str(CREATE)
+                kind = ""
+                while kind != last:
+                    if way == "receive":
+                        kind = json.loads((await connection.receive(timeout=20)).data)["type"]
+                    elif way == "iteration":
+                        kind = json.loads((await connection.__anext__()).data)["type"]
+                    else:
+                        kind = (await connection.receive_json(timeout=20))["type"]
+
+for way in ("receive", "iteration", "json"):
+    asyncio.run(main(way))
+
+async def leave():
+    # What nobody reads is thrown away in `close`, and billed all the same.
+    async with aiohttp.ClientSession() as session:
+        connection = await session.ws_connect(url)
+        for last in LASTS[:-1]:
+            await connection.send_str(CREATE)
+            while (await connection.receive_json())["type"] != last:
+                pass
+        await connection.send_str(CREATE)
+        while (await connection.receive_json())["type"] != "response.created":
+            pass
+        await connection.close()
+        assert connection.closed
+
+asyncio.run(leave())
+"""
+WEBSOCKET_CLIENT = """
+import threading
+import websocket
+
+def read(receive, send):
+    for last in LASTS:
+        send(CREATE)
+        while json.loads(receive())["type"] != last:
+            pass
+
+connection = websocket.create_connection(url, timeout=20)
+read(connection.recv, connection.send)
+connection.close()
+connection.connect(url)
+read(lambda: next(connection), connection.send)
+connection.close()
+
+kinds = []
+def on_message(app, message):
+    kinds.append(json.loads(message)["type"])
+    if kinds[-1] == "rate_limits.updated":
+        app.send(CREATE)
+    if kinds.count("response.created") == 4:
+        app.close()
+
+app = websocket.WebSocketApp(url, on_open=lambda app: app.send(CREATE), on_message=on_message)
+app.run_forever()
+assert kinds.count("rate_limits.updated") == 3, kinds
+"""
+HTTPX_WS = """
+import httpx_ws
+
+async def main():
+    async with httpx_ws.aconnect_ws(url) as connection:
+        for last in LASTS:
+            await connection.send_text(CREATE)
+            while (await asyncio.wait_for(connection.receive_json(), 20))["type"] != last:
+                pass
+
+asyncio.run(main())
+with httpx_ws.connect_ws(url) as connection:
+    for last in LASTS:
+        connection.send_text(CREATE)
+        while connection.receive_json(20)["type"] != last:
+            pass
+"""
+AIORTC = """
+from aiortc import RTCPeerConnection
+
+frames = json.load(open(sys.argv[4]))
+
+async def main():
+    program, service = RTCPeerConnection(), RTCPeerConnection()
+    heard, all_heard = [], asyncio.Event()
+    ours = program.createDataChannel("oai-events")
+
+    @service.on("datachannel")
+    def on_datachannel(channel):
+        for frame in frames:
+            channel.send(frame)
+
+    @ours.on("message")
+    def on_message(message):
+        heard.append(message)
+        if len(heard) == len(frames):
+            all_heard.set()
+
+    await program.setLocalDescription(await program.createOffer())
+    await service.setRemoteDescription(program.localDescription)
+    await service.setLocalDescription(await service.createAnswer())
+    await program.setRemoteDescription(service.localDescription)
+    await asyncio.wait_for(all_heard.wait(), 30)
+    assert heard == frames
+    await program.close()
+    await service.close()
+
+asyncio.run(main())
+"""
 OPENAI = """
 import openai
 
-assert openai.__version__ == "3.54.0"
 query = {"sim_outcomes": "completed,completed,completed,never_finished", "sim_deltas": 2}
 base = url.partition("/realtime")[0]
 
 async def asynchronous():
     async with openai.AsyncOpenAI(api_key="any", websocket_base_url=base) as client:
         async with client.realtime.connect(model="gpt-realtime", extra_query=query) as connection:
-            for last in ["rate_limits.updated"] * 3 + ["response.created"]:
+            for last in LASTS:
                 await connection.response.create()
                 async for event in connection:
                     if event.type == last:
@@ -164,7 +219,7 @@ async def asynchronous():
 def in_threads():
     with openai.OpenAI(api_key="any", websocket_base_url=base) as client:
         with client.realtime.connect(model="gpt-realtime", extra_query=query) as connection:
-            for last in ["rate_limits.updated"] * 3 + ["response.created"]:
+            for last in LASTS:
                 connection.response.create()
                 for event in connection:
                     if event.type == last:
@@ -173,66 +228,115 @@ def in_threads():
 asyncio.run(asynchronous())
 in_threads()
 """
+LEGACY = WEBSOCKETS.replace("{module}", "legacy.client")
+ASYNCIO = WEBSOCKETS.replace("{module}", "asyncio.client")
 
 
-class Printed:
-    """Metrics that another process printed as JSON, as the SDK's readers give them."""
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Versions to install, what to run with them, and how many sessions of four responses that makes."""
 
-    def __init__(self, text: str) -> None:
-        self._metrics = json.loads(text)
+    versions: dict[str, str]
+    program: str
+    sessions: int
 
-    def get_metrics_data(self) -> Any:
-        from opentelemetry.sdk.metrics.export import HistogramDataPoint, NumberDataPoint  # noqa: PLC0415
-
-        def point(said: dict[str, Any]) -> Any:
-            said.pop("exemplars", None)
-            return HistogramDataPoint(**said) if "bucket_counts" in said else NumberDataPoint(**said)
-
-        metrics = [
-            SimpleNamespace(
-                name=metric["name"],
-                data=SimpleNamespace(data_points=[point(dict(one)) for one in metric["data"]["data_points"]]),
-            )
-            for metric in self._metrics
-        ]
-        return SimpleNamespace(resource_metrics=[SimpleNamespace(scope_metrics=[SimpleNamespace(metrics=metrics)])])
+    @property
+    def name(self) -> str:
+        return "-".join(f"{name}-{version}" for name, version in self.versions.items())
 
 
-def meet(python: Path, program: str, version: str, tmp_path: Path, meter_of: MeterOf, *, responses: int) -> None:
-    file = tmp_path / "client.py"
-    file.write_text(CLIENT.replace("{program}", program), encoding="utf-8")
+def websockets(version: str, *programs: str) -> Case:
+    return Case(versions={"websockets": version}, program="".join(programs), sessions=len(programs))
+
+
+CASES = [
+    websockets("10.4", LEGACY, WEBSOCKETS_DEFAULT),
+    # Its blocking client now and then hangs by itself where the first message comes with the handshake.
+    websockets("12.0", LEGACY, WEBSOCKETS_DEFAULT),
+    websockets("13.1", LEGACY, WEBSOCKETS_DEFAULT, ASYNCIO, WEBSOCKETS_IN_THREADS),
+    websockets("14.2", LEGACY, WEBSOCKETS_DEFAULT, ASYNCIO, WEBSOCKETS_IN_THREADS),
+    websockets("15.0.1", LEGACY, WEBSOCKETS_DEFAULT, ASYNCIO, WEBSOCKETS_IN_THREADS),
+    websockets("16.0", LEGACY, WEBSOCKETS_DEFAULT, ASYNCIO, WEBSOCKETS_IN_THREADS),
+    websockets("17.4", LEGACY, WEBSOCKETS_DEFAULT, ASYNCIO, WEBSOCKETS_IN_THREADS),
+    *[
+        Case(versions={"aiohttp": version}, program=AIOHTTP, sessions=4)
+        for version in ("3.8.6", "3.9.5", "3.10.11", "3.14.5")
+    ],
+    *[
+        Case(versions={"websocket-client": version}, program=WEBSOCKET_CLIENT, sessions=3)
+        for version in ("0.59.0", "1.8.0", "1.9.2")
+    ],
+    *[Case(versions={"httpx-ws": version}, program=HTTPX_WS, sessions=2) for version in ("0.7.0", "0.9.0")],
+    *[
+        Case(
+            versions={"wrapt": version, "websockets": "15.0.1", "aiohttp": "3.14.5", "websocket-client": "1.9.2"},
+            program=LEGACY + ASYNCIO + WEBSOCKETS_IN_THREADS + AIOHTTP + WEBSOCKET_CLIENT,
+            sessions=10,
+        )
+        for version in ("1.17.3", "2.5.2")
+    ],
+    Case(versions={"openai": "3.54.0", "websockets": "13.1"}, program=OPENAI, sessions=2),
+]
+
+
+def run(python: Path, case: Case, folder: Path, url: str, *arguments: object) -> str:
+    """Run a case's program to its end and return the metrics that it printed."""
+    file = folder / "client.py"
+    file.write_text(AROUND.replace("{program}", case.program), encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON", "REALTIME_"))}
+    ran = subprocess.run(
+        [python, file, url, folder / "ledger", json.dumps(case.versions), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_PATIENCE,
+        check=False,
+        env=kept | {"no_proxy": "127.0.0.1"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+def requirements(case: Case) -> list[str]:
+    return [f"{name}=={version}" for name, version in case.versions.items()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_version_is_counted_exactly(
+    environment: Environment, meter_of: MeterOf, tmp_path: Path, case: Case
+) -> None:
+    python = environment(*requirements(case), patience=BUILD_PATIENCE)
     with run_in_thread(SimulatorOptions(seed=9)) as simulator:
         outcomes = "completed,completed,completed,never_finished"
         url = f"ws://127.0.0.1:{simulator.port}/v1/realtime?model=gpt-realtime&sim_outcomes={outcomes}&sim_deltas=2"
-        ran = subprocess.run(
-            [python, file, url, tmp_path / "ledger", version],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=kept | {"no_proxy": "127.0.0.1"},
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert ran.stderr == ""
+        printed = run(python, case, tmp_path, url)
         simulator.wait_idle()
         truth = simulator.truth.as_json()
-    assert truth["counts"]["responses"] == responses
-    meter_of(Printed(ran.stdout), tmp_path / "ledger").agrees_with(truth)
+    assert truth["counts"]["sessions"] == case.sessions
+    assert truth["counts"]["responses"] == 4 * case.sessions
+    assert truth["counts"]["lost"] == case.sessions
+    meter_of(printed, tmp_path / "ledger").agrees_with(truth)
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("version", ["13.1", "14.2", "15.0.1", "16.0", "17.4"])
-def test_each_version_of_websockets_is_counted_exactly(
+@pytest.mark.parametrize("version", ["1.9.0", "1.16.0"])
+def test_each_version_of_aiortc_is_counted_exactly(
     environment: Environment, meter_of: MeterOf, tmp_path: Path, version: str
 ) -> None:
-    python = environment(f"websockets=={version}")
-    meet(python, WEBSOCKETS, version, tmp_path, meter_of, responses=9)
-
-
-@pytest.mark.timeout(300)
-def test_the_openai_client_on_the_oldest_websockets_it_takes_is_counted_exactly(
-    environment: Environment, meter_of: MeterOf, tmp_path: Path
-) -> None:
-    python = environment("openai==3.54.0", "websockets==13.1")
-    meet(python, OPENAI, "13.1", tmp_path, meter_of, responses=8)
+    case = Case(versions={"aiortc": version}, program=AIORTC, sessions=1)
+    python = environment(*requirements(case), patience=BUILD_PATIENCE)
+    frames: list[str] = []
+    with run_in_thread(SimulatorOptions(seed=9)) as simulator:
+        url = f"ws://127.0.0.1:{simulator.port}/v1/realtime?model=gpt-realtime&sim_deltas=2"
+        with connect(f"{url}&sim_outcomes=completed,cancelled,never_finished", proxy=None) as connection:
+            for last in ["rate_limits.updated"] * 2 + ["response.created"]:
+                connection.send('{"type": "response.create"}')
+                frames.append(str(connection.recv(20)))
+                while json.loads(frames[-1])["type"] != last:
+                    frames.append(str(connection.recv(20)))
+        simulator.wait_idle()
+        truth = simulator.truth.as_json()
+    recorded = tmp_path / "frames.json"
+    recorded.write_text(json.dumps(frames), encoding="utf-8")
+    printed = run(python, case, tmp_path, url, recorded)
+    # Both peers are in one process, so that the service's channel is one of ours as well: a session with nothing in it.
+    meter_of(printed, tmp_path / "ledger").agrees_with(truth, sessions=2)
