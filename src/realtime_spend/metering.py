@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from realtime_spend.containment import Containment
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.naming import Named, Naming, Resolved
+    from realtime_spend.core.pricing import Priced
     from realtime_spend.core.rates import RateBook
     from realtime_spend.core.session import Learned
     from realtime_spend.sinks.flusher import Flusher
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 # A metric's label is kept in every series and sent with every export; the ledger has the whole value.
 _LONGEST_LABEL = 200
+# Usages that wait for the thread that collects; each keeps some 3 KB.
+_MOST_TO_COUNT = 1_000
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _EVER = -(2**70), 2**70
 
@@ -62,7 +65,8 @@ class Metering:
         self._live: WeakSet[Watcher] = WeakSet()
         self._live_lock = threading.RLock()
         self.let_go: deque[Watcher] = deque()
-        metrics.before_collection = self._close_let_go
+        self._to_count: deque[tuple[Series, Metered, Priced, bool]] = deque()
+        metrics.before_collection = self._before_collection
         _ALL.add(self)
 
     def begin(self, watcher: Watcher) -> None:
@@ -96,6 +100,31 @@ class Metering:
         for watcher in live:
             watcher.closed()
 
+    def _before_collection(self) -> None:
+        self._close_let_go()
+        self._count_all()
+
+    def _count_all(self) -> None:
+        while self._to_count:
+            self._count_next()
+
+    def _count_next(self) -> None:
+        """Add a usage to the totals, on the thread that collects them: the call need not wait for it.
+
+        The ledger has it already. Only where nobody collects, the call counts one usage for each that it adds.
+        """
+        try:
+            series, item, priced, scope_assumed = self._to_count.popleft()
+        except IndexError:
+            # Another thread took the last one.
+            return
+        try:
+            with self._metrics.lock:
+                count_usage(series, item.usage, priced, scope_assumed=scope_assumed)
+            self._measure(series, item)
+        except Exception:  # noqa: BLE001 - whose thread this is we do not know
+            self.containment.failed("counting")
+
     def _close_let_go(self) -> None:
         """Close the books of sockets that were freed without an end."""
         while self.let_go:
@@ -110,6 +139,7 @@ class Metering:
         """Stop watching open sessions: they go on without us, so they are neither open nor lost in our books."""
         if self._ledger is not None:
             self._ledger.close()
+        self._count_all()
         with self._live_lock:
             live = list(self._live)
             self._live.clear()
@@ -126,6 +156,7 @@ class Metering:
             watcher.begin_anew()
         self._live = WeakSet()
         self.let_go.clear()
+        self._to_count.clear()
         self.sessions.begin_anew()
         self._metrics.begin_anew()
         self._flusher.begin_anew()
@@ -235,12 +266,12 @@ class Metering:
         if self._ledger is not None:
             self._write(self._ledger, _text(item.at), rated.form.fields(item, priced))
         if self._counts:
-            with self._metrics.lock:
-                count_usage(series, item.usage, priced, scope_assumed=resolved.scope_assumed)
-            self._measure(series, item)
+            self._to_count.append((series, item, priced, resolved.scope_assumed))
+            if len(self._to_count) > _MOST_TO_COUNT:
+                self._count_next()
 
     def _write(self, ledger: Ledger, at: str, fields: str) -> None:
-        if (error := ledger.append_text(at, fields)) is not None:
+        if (error := ledger.append(at, fields)) is not None:
             self._metrics.count_error("ledger")
             self.containment.say_once(
                 "ledger",

@@ -159,11 +159,11 @@ def test_a_writer_at_midnight_loses_nothing(tmp_path: Path) -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
     before = now - timedelta(microseconds=1)
     try:
-        assert ledger.append({"at": before.isoformat(), "id": "a"}) is None
+        assert ledger.append(before.isoformat(), '"id":"a"') is None
         assert prune(tmp_path, 1, today=now.date()).removed == ()
         # The event of the last moment of a day that is written when the next has begun.
-        assert ledger.append({"at": before.isoformat(), "id": "b"}) is None
-        assert ledger.append({"at": now.isoformat(), "id": "c"}) is None
+        assert ledger.append(before.isoformat(), '"id":"b"') is None
+        assert ledger.append(now.isoformat(), '"id":"c"') is None
     finally:
         ledger.close()
     lines = [line for path in sorted(tmp_path.iterdir()) for line in path.read_text().splitlines()]
@@ -173,9 +173,9 @@ def test_a_writer_at_midnight_loses_nothing(tmp_path: Path) -> None:
 def test_a_writer_whose_file_was_removed_begins_it_anew(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     try:
-        assert ledger.append({"at": "2020-01-01T00:00:00Z", "id": "a"}) is None
+        assert ledger.append("2020-01-01T00:00:00Z", '"id":"a"') is None
         assert len(prune(tmp_path, 1, today=_TODAY).removed) == 1
-        assert ledger.append({"at": "2020-01-01T00:00:01Z", "id": "b"}) is None
+        assert ledger.append("2020-01-01T00:00:01Z", '"id":"b"') is None
     finally:
         ledger.close()
     [path] = tmp_path.iterdir()

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,9 +25,8 @@ PATIENCE = 20.0
 TODAY, TOMORROW = "2026-11-18", "2026-11-19"
 
 
-def record(number: int, day: str = TODAY) -> dict[str, Any]:
-    return {
-        "at": f"{day}T10:00:00.000000Z",
+def record(number: int, day: str = TODAY) -> tuple[str, str]:
+    fields = {
         "kind": "response",
         "provider": "openai",
         "server": "api.openai.com",
@@ -38,6 +37,7 @@ def record(number: int, day: str = TODAY) -> dict[str, Any]:
         "costs": {"text.input": "0.1"},
         "cost": "0.1",
     }
+    return f"{day}T10:00:00.000000Z", json.dumps(fields)[1:-1]
 
 
 @pytest.fixture
@@ -82,23 +82,23 @@ def fill_up(ledger: Ledger, number: int, *, after: int, day: str = TODAY) -> OSE
     """Append a record when there is room for so many more bytes."""
     file = file_of(ledger, day)
     with room_for((file.stat().st_size if file.exists() else 0) + after):
-        return ledger.append(record(number, day))
+        return ledger.append(*record(number, day))
 
 
 @pytest.fixture
 def length(tmp_path: Path) -> int:
     """How long a line is."""
     whole = Ledger(tmp_path / "another")
-    assert whole.append(record(0)) is None
+    assert whole.append(*record(0)) is None
     whole.close()
     return file_of(whole).stat().st_size
 
 
 def test_wherever_a_full_disk_cuts_a_line_the_others_stay_whole(ledger: Ledger, folder: Path, length: int) -> None:
     for cut in range(length):
-        assert ledger.append(record(2 * cut)) is None
+        assert ledger.append(*record(2 * cut)) is None
         assert isinstance(fill_up(ledger, 2 * cut + 1, after=cut), OSError)
-    assert ledger.append(record(2 * length)) is None
+    assert ledger.append(*record(2 * length)) is None
     # Of the line that was cut last nothing but its newline is missing.
     assert readable(folder) == sorted([*range(0, 2 * length + 1, 2), 2 * length - 1])
     assert unreadable(folder) == length - 2
@@ -106,10 +106,10 @@ def test_wherever_a_full_disk_cuts_a_line_the_others_stay_whole(ledger: Ledger, 
 
 
 def test_a_disk_that_stays_full_is_an_error_each_time_and_one_torn_line(ledger: Ledger, folder: Path) -> None:
-    assert ledger.append(record(0)) is None
+    assert ledger.append(*record(0)) is None
     errors = [fill_up(ledger, number, after=after) for number, after in ((1, 20), (2, 0), (3, 1), (4, 0))]
     assert all(isinstance(error, OSError) for error in errors)
-    assert ledger.append(record(5)) is None
+    assert ledger.append(*record(5)) is None
     assert readable(folder) == [0, 5]
     assert unreadable(folder) == 1
 
@@ -118,7 +118,7 @@ def test_a_disk_that_is_full_at_the_very_first_record(ledger: Ledger, folder: Pa
     assert isinstance(fill_up(ledger, 0, after=0), OSError)
     assert read_ledger(folder).entries == []
     assert isinstance(fill_up(ledger, 1, after=7), OSError)
-    assert ledger.append(record(2)) is None
+    assert ledger.append(*record(2)) is None
     assert readable(folder) == [2]
     assert unreadable(folder) == 1
 
@@ -128,11 +128,11 @@ def test_a_device_without_room_says_so(ledger: Ledger, folder: Path) -> None:
     folder.mkdir()
     file_of(ledger).symlink_to("/dev/full")
     for number in range(3):
-        error = ledger.append(record(number))
+        error = ledger.append(*record(number))
         assert error is not None
         assert error.strerror == "No space left on device"
     file_of(ledger).unlink()
-    assert ledger.append(record(3)) is None
+    assert ledger.append(*record(3)) is None
     assert readable(folder) == [3]
     assert unreadable(folder) == 0
 
@@ -146,7 +146,7 @@ def test_threads_on_a_disk_that_fills_up_and_has_room_again_lose_only_what_they_
 
     def write(number: int) -> None:
         while not stop.is_set():
-            (refused if ledger.append(record(number)) else written).append(number)
+            (refused if ledger.append(*record(number)) else written).append(number)
             number += 1
 
     def one_more_is_in(told: list[int]) -> None:
@@ -155,7 +155,7 @@ def test_threads_on_a_disk_that_fills_up_and_has_room_again_lose_only_what_they_
             assert time.monotonic() < ends
             time.sleep(0.001)
 
-    assert ledger.append(record(0)) is None
+    assert ledger.append(*record(0)) is None
     threads = [threading.Thread(target=write, args=(100_000 * number,)) for number in range(1, 5)]
     for thread in threads:
         thread.start()
@@ -180,21 +180,21 @@ def test_threads_on_a_disk_that_fills_up_and_has_room_again_lose_only_what_they_
 
 def test_a_line_that_a_full_disk_tore_before_midnight_tears_none_after_it(ledger: Ledger, folder: Path) -> None:
     """A late record of the old day: it was read before midnight, and another thread was quicker."""
-    assert ledger.append(record(0)) is None
+    assert ledger.append(*record(0)) is None
     assert isinstance(fill_up(ledger, 1, after=20), OSError)
-    assert ledger.append(record(2, TOMORROW)) is None
-    assert ledger.append(record(3)) is None
-    assert ledger.append(record(4, TOMORROW)) is None
+    assert ledger.append(*record(2, TOMORROW)) is None
+    assert ledger.append(*record(3)) is None
+    assert ledger.append(*record(4, TOMORROW)) is None
     assert readable(folder) == [0, 2, 3, 4]
     assert unreadable(folder) == 1
 
 
 def test_a_disk_that_is_full_at_midnight_holds_both_days_afterwards(ledger: Ledger, folder: Path) -> None:
-    assert ledger.append(record(0)) is None
+    assert ledger.append(*record(0)) is None
     assert isinstance(fill_up(ledger, 1, after=20, day=TOMORROW), OSError)
     assert isinstance(fill_up(ledger, 2, after=20), OSError)
-    assert ledger.append(record(3)) is None
-    assert ledger.append(record(4, TOMORROW)) is None
+    assert ledger.append(*record(3)) is None
+    assert ledger.append(*record(4, TOMORROW)) is None
     assert readable(folder) == [0, 3, 4]
     assert unreadable(folder) == 2
 
@@ -206,7 +206,7 @@ def test_threads_across_midnights_write_each_record_to_its_own_day(ledger: Ledge
         for number in range(100):
             # Neighbours in time, so that a thread is ahead of the others by a day, or behind them.
             day = days[min(number // 10 + (thread + number) % 2, 9)]
-            assert ledger.append(record(1_000 * thread + number, day)) is None
+            assert ledger.append(*record(1_000 * thread + number, day)) is None
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -224,34 +224,34 @@ def test_threads_across_midnights_write_each_record_to_its_own_day(ledger: Ledge
 
 
 def test_a_folder_that_a_file_takes_the_place_of_is_an_error_until_it_goes(ledger: Ledger, folder: Path) -> None:
-    assert ledger.append(record(0)) is None
+    assert ledger.append(*record(0)) is None
     file_of(ledger).unlink()
     folder.rmdir()
     folder.write_text("in the way", encoding="utf-8")
-    assert isinstance(ledger.append(record(1)), FileExistsError)
-    assert isinstance(ledger.append(record(2)), FileExistsError)
+    assert isinstance(ledger.append(*record(1)), FileExistsError)
+    assert isinstance(ledger.append(*record(2)), FileExistsError)
     assert folder.read_text(encoding="utf-8") == "in the way"
     folder.unlink()
-    assert ledger.append(record(3)) is None
+    assert ledger.append(*record(3)) is None
     assert readable(folder) == [3]
 
 
 def test_a_file_that_is_removed_with_a_torn_line_takes_it_along(ledger: Ledger, folder: Path) -> None:
-    assert ledger.append(record(0)) is None
+    assert ledger.append(*record(0)) is None
     assert isinstance(fill_up(ledger, 1, after=20), OSError)
     file_of(ledger).unlink()
-    assert ledger.append(record(2)) is None
+    assert ledger.append(*record(2)) is None
     assert readable(folder) == [2]
     assert unreadable(folder) == 0
 
 
 def test_a_folder_whose_parents_are_removed_too_is_made_again(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "deep" / "deeper" / "ledger")
-    assert ledger.append(record(0)) is None
+    assert ledger.append(*record(0)) is None
     file_of(ledger).unlink()
     for folder in (ledger.folder, *ledger.folder.parents[:2]):
         folder.rmdir()
-    assert ledger.append(record(1)) is None
+    assert ledger.append(*record(1)) is None
     ledger.close()
     assert readable(ledger.folder) == [1]
 
@@ -261,11 +261,11 @@ def descriptors() -> int:
 
 
 def test_no_descriptor_is_left_by_errors(ledger: Ledger, folder: Path) -> None:
-    assert ledger.append(record(0)) is None
+    assert ledger.append(*record(0)) is None
     before = descriptors()
     for number in range(50):
         assert isinstance(fill_up(ledger, number, after=number % 3), OSError)
-        assert ledger.append(record(1_000 + number, (TODAY, TOMORROW)[number % 2])) is None
+        assert ledger.append(*record(1_000 + number, (TODAY, TOMORROW)[number % 2])) is None
     assert descriptors() == before
     ledger.close()
     assert descriptors() == before - 1
@@ -281,15 +281,15 @@ from realtime_spend.sinks.ledger import Ledger
 
 ledger, first = Ledger(Path(sys.argv[1])), int(sys.argv[2])
 os.register_at_fork(after_in_child=ledger.begin_anew)
-record = {"kind": "response", "provider": "openai", "server": "api.openai.com", "usage": "reported",
-          "quantities": {}, "costs": {}, "cost": "0.1"}
+fields = ('"kind":"response","provider":"openai","server":"api.openai.com","usage":"reported",'
+          '"quantities":{},"costs":{},"cost":"0.1","id":"resp_%06d"')
 days = ("2026-11-18", "2026-11-19")
 started = threading.Barrier(5)
 
 def write(begin, count):
     for number in range(begin, begin + count):
         at = f"{days[number % 2]}T10:00:00.000000Z"
-        if ledger.append({**record, "at": at, "id": f"resp_{number:06d}"}) is not None:
+        if ledger.append(at, fields % number) is not None:
             os._exit(3)
 
 def in_a_thread(begin):

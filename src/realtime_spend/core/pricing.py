@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     Extreme = Callable[[Iterable[Decimal]], Decimal]
 
 _NOTHING = money.ZERO
-_CACHED_INPUT = Component.CACHED_INPUT
-_add, _subtract = money.CONTEXT.add, money.CONTEXT.subtract
+_add = money.CONTEXT.add
 _UNPRICED = (Reason.NO_RATE,)
 _REAL = (Modality.TEXT, Modality.AUDIO, Modality.IMAGE)
 # As a price page has them: modality by modality.
@@ -57,11 +56,22 @@ class Priced:
     cost: Decimal | None
     low: Decimal | None = None
     high: Decimal | None = None
-    savings: Mapping[Modality, Decimal] = field(default_factory=dict)
+    rates: Mapping[Part, Rate] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
     contests: tuple[Contest, ...] = ()
     currency: str = "USD"
     card: str | None = None
+
+    @property
+    def savings(self) -> dict[Modality, Decimal]:
+        """What the cached tokens would have cost more as plain input, by modality."""
+        found: dict[Modality, Decimal] = {}
+        for part, quantity, _rate, cost in self.items:
+            if part.component is Component.CACHED_INPUT and cost is not None:
+                full = self.rates.get(INPUT_OF[part.modality])
+                if full is not None:
+                    found[part.modality] = money.subtract(full.cost(quantity), cost)
+        return found
 
     @property
     def uncertainty(self) -> Decimal:
@@ -120,20 +130,17 @@ def _total(items: tuple[LineItem, ...], prices: Prices, low: Decimal | None = No
     """Add the lines up. `nothing`: no lines mean that nothing was used, which costs nothing, and is not unknown."""
     cost = money.ZERO if nothing and not items else None
     reasons: tuple[Reason, ...] = ()
-    savings: dict[Modality, Decimal] = {}
-    for part, quantity, _rate, item_cost in items:
-        if item_cost is None:
+    for item in items:
+        if (item_cost := item.cost) is None:
             reasons = _UNPRICED
-            continue
-        cost = item_cost if cost is None else _add(cost, item_cost)
-        if part.component is _CACHED_INPUT and (full := prices.rates.get(INPUT_OF[part.modality])) is not None:
-            savings[part.modality] = _subtract(full.cost(quantity), item_cost)
+        else:
+            cost = item_cost if cost is None else _add(cost, item_cost)
     return Priced(
         items=items,
         cost=cost,
         low=low,
         high=None if low is None else cost,
-        savings=savings,
+        rates=prices.rates,
         reasons=reasons,
         contests=_contests(items, prices.contests) if prices.contests else (),
         currency=prices.currency,

@@ -6,15 +6,13 @@ because process ids repeat from container to container. Nothing in here raises; 
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 _FILE_MODE = 0o600
@@ -33,11 +31,7 @@ class Ledger:
         self._close()
         self._begin()
 
-    def append(self, record: Mapping[str, Any]) -> OSError | None:
-        """Write `record`."""
-        return self.append_text(record["at"], json.dumps({k: v for k, v in record.items() if k != "at"})[1:-1])
-
-    def append_text(self, at: str, fields: str) -> OSError | None:
+    def append(self, at: str, fields: str) -> OSError | None:
         """Write the record of the instant `at`, as 2026-11-22T10:00:00.123456Z, that has these fields besides.
 
         Returns what went wrong if it is not in the ledger.
