@@ -451,6 +451,25 @@ def test_what_cannot_be_priced_again_keeps_its_price_and_is_said(
         assert sentence in said
 
 
+def test_a_map_that_names_what_only_the_session_said_is_applied_or_said(ledger: Callable[..., Path], run: Run) -> None:
+    azure = {"provider": "azure.ai.openai", "server": "contoso.openai.azure.com", "service": "realtime", "scope": None}
+    at = "2026-11-18T10:00:00Z"
+    folder = ledger(
+        *(_record(number, at, **azure, requested_model=name) for number, name in enumerate(["chat1", "chat2"]))
+    )
+    said = json.dumps({"gpt-realtime": {"scope": "datazone"}})
+    answer = run("reprice", folder, "--deployments", said, "--by", "scope", "--json").json
+    assert [(row["scope"], row["changed"], row["after"]["cost"]) for row in answer["rows"]] == [
+        ("datazone", 2, "0.0088")
+    ]
+    assert not any("deployment map" in problem for problem in answer["problems"])
+    said = json.dumps({name: {"scope": "datazone"} for name in ["chat2", *(f"voice{number}" for number in range(6))]})
+    answer = run("reprice", folder, "--deployments", said, "--json").json
+    assert answer["totals"][0]["changed"] == 1
+    sentence = "of 'voice0', 'voice1', 'voice2', 'voice3', 'voice4', … is not applied where only the session said"
+    assert any(sentence in problem for problem in answer["problems"])
+
+
 def test_another_currency_is_said_and_not_converted(
     ledger: Callable[..., Path], card: Callable[[str], Path], run: Run
 ) -> None:

@@ -26,6 +26,7 @@ from realtime_spend.containment import Containment
 from realtime_spend.core.endpoints import recognise
 from realtime_spend.core.naming import Naming
 from realtime_spend.metering import Metering
+from realtime_spend.observing import RUNNING
 from realtime_spend.rate_cards import load_book
 from realtime_spend.sinks.flusher import Flusher
 from realtime_spend.sinks.metrics import metrics_of
@@ -931,3 +932,42 @@ def test_a_child_that_reports_deltas_reports_what_it_counted_itself(metering: Me
     assert add(100) == [100]
     assert _in_a_child(lambda: add(10)) == [10]
     assert kept is not metering
+
+
+def _asked() -> Watcher:
+    """Ask as a hook does."""
+    watcher = RUNNING[-1](library="x", host="api.openai.com", port=443, path="/v1/realtime", query="model=gpt-realtime")
+    assert isinstance(watcher, Watcher)
+    return watcher
+
+
+def test_what_a_socket_that_was_let_go_of_left_unfinished_is_lost_though_we_leave(
+    instrument: Callable[..., None], tmp_path: Path
+) -> None:
+    instrument(ledger=tmp_path)
+    watcher = _asked()
+    watcher.opened()
+    watcher.frame(json.dumps(_session()))
+    watcher.frame(json.dumps(_created()))
+    watcher.dropped()
+    RealtimeInstrumentor().uninstrument()
+    assert [record["usage"] for record in _records(tmp_path)] == ["lost"]
+
+
+def test_a_socket_does_not_open_again_after_its_end(instrument: Callable[..., None], seen: Any) -> None:
+    instrument()
+    watcher = _asked()
+    watcher.opened()
+    watcher.closed()
+    watcher.opened()
+    watcher.frame(json.dumps(_session()))
+    assert seen.value("realtime_spend.session.active") == 0
+
+
+def test_a_session_that_names_model_after_model_is_kept_small(instrument: Callable[..., None]) -> None:
+    instrument()
+    watcher = _asked()
+    watcher.opened()
+    for number in range(500):
+        watcher.frame(json.dumps(_session(f"model-{number}")))
+    assert len(watcher._rated) <= 64

@@ -30,6 +30,9 @@ _DEPLOYMENTS = {
     "bought": Deployment(model="gpt-realtime", scope=Scope.PROVISIONED),
     "scoped": Deployment(scope=Scope.DATAZONE),
     "our-own": Deployment(model="fine-tuned"),
+    # Names that a session says and a URL need not.
+    "gpt-realtime": Deployment(scope=Scope.DATAZONE),
+    "gpt-realtime-2025-08-28": Deployment(scope=Scope.DATAZONE),
 }
 _COUNTS = st.integers(0, 5_000)
 _DETAILS = st.dictionaries(st.sampled_from(["text_tokens", "audio_tokens", "image_tokens"]), _COUNTS)
@@ -53,7 +56,7 @@ _USAGES = st.fixed_dictionaries(
         "note": _STRANGE,
     },
 )
-_NAMES = [*_DEPLOYMENTS, "gpt-realtime", "gpt-realtime-mini-2025-12-15", "gpt-4o-realtime-preview", "gpt-surprise"]
+_NAMES = [*_DEPLOYMENTS, "chat1", "gpt-realtime-mini-2025-12-15", "gpt-4o-realtime-preview", "gpt-surprise"]
 _NAMES += ["whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe-2025-12-15"]
 _SERVERS = [("api.openai.com", "/v1/realtime"), ("eu.api.openai.com", "/v1/realtime")]
 _SERVERS += [("contoso.openai.azure.com", "/openai/v1/realtime")]

@@ -102,9 +102,10 @@ class Metering:
 
     def _before_collection(self) -> None:
         self._close_let_go()
-        self._count_all()
+        self.count_all()
 
-    def _count_all(self) -> None:
+    def count_all(self) -> None:
+        """Add all usages that wait for it to the totals."""
         while self._to_count:
             self._count_next()
 
@@ -137,17 +138,19 @@ class Metering:
 
     def abandon(self) -> None:
         """Stop watching open sessions: they go on without us, so they are neither open nor lost in our books."""
-        if self._ledger is not None:
-            self._ledger.close()
-        self._count_all()
+        # Those that were freed before have ended, and what they left unfinished is lost.
+        self._close_let_go()
         with self._live_lock:
             live = list(self._live)
             self._live.clear()
-        if self._counts:
-            for watcher in live:
-                self._move(watcher, None)
         for watcher in live:
             watcher.abandon()
+            if self._counts:
+                self._move(watcher, None)
+        self.count_all()
+        self._metrics.before_collection = lambda: None
+        if self._ledger is not None:
+            self._ledger.close()
 
     def begin_anew(self) -> None:
         """In a forked child: count from zero, in a ledger file of its own. It may go on reading inherited sockets."""
@@ -158,7 +161,6 @@ class Metering:
         self.let_go.clear()
         self._to_count.clear()
         self.sessions.begin_anew()
-        self._metrics.begin_anew()
         self._flusher.begin_anew()
         if self._ledger is not None:
             self._ledger.begin_anew()
@@ -234,7 +236,8 @@ class Metering:
             return
         with self._metrics.lock:
             let_appear(series, Kind.TRANSCRIPTION if named.transcription else Kind.RESPONSE, prices)
-        if not named.transcription:
+        # In a forked child a socket may go on that is the parent's to count as open.
+        if not named.transcription and watcher.is_open:
             self._move(watcher, series)
 
     def _advise(self, endpoint: Endpoint, named: Named, resolved: Resolved, reason: Reason) -> None:
@@ -244,17 +247,21 @@ class Metering:
 
     def _prices(self, rated: Rated, at: int) -> Prices | Reason:
         """Return the rates that hold `at` nanoseconds since the epoch, looked up anew when they may have changed."""
-        if not rated.since <= at < rated.until:
-            sku = rated.resolved.sku
-            if sku is None:
-                rated.prices = rated.resolved.reason or Reason.MODEL_NOT_NAMED
-                rated.since, rated.until = _EVER
-            else:
-                changes = [_nanoseconds(change) for change in self._book.changes(sku)]
-                rated.prices = self._book.prices(sku, _instant(at))
-                rated.since = max((change for change in changes if change <= at), default=_EVER[0])
-                rated.until = min((change for change in changes if change > at), default=_EVER[1])
-        return rated.prices
+        since, until, prices = rated.prices
+        if since <= at < until:
+            return prices
+        sku = rated.resolved.sku
+        if sku is None:
+            prices = rated.resolved.reason or Reason.MODEL_NOT_NAMED
+            since, until = _EVER
+        else:
+            changes = [_nanoseconds(change) for change in self._book.changes(sku)]
+            prices = self._book.prices(sku, _instant(at))
+            since = max((change for change in changes if change <= at), default=_EVER[0])
+            until = min((change for change in changes if change > at), default=_EVER[1])
+        # All at once: another thread may be asking.
+        rated.prices = since, until, prices
+        return prices
 
     def _metered(self, watcher: Watcher, item: Metered) -> None:
         rated = watcher.rated(item.named)
@@ -308,15 +315,15 @@ class Metering:
 class Rated:
     """What one pair of names stands for on one socket: sku, totals, the form of its records, and the rates of now.
 
-    The rates hold from `since` to before `until`, in nanoseconds since the epoch.
+    `prices` are the rates, behind the first instant at which they hold and the first at which they may not, in
+    nanoseconds since the epoch.
     """
 
-    __slots__ = ("form", "prices", "resolved", "series", "since", "until")
+    __slots__ = ("form", "prices", "resolved", "series")
 
     def __init__(self, resolved: Resolved, series: Series, form: RecordForm) -> None:
         self.resolved, self.series, self.form = resolved, series, form
-        self.prices: Prices | Reason = Reason.MODEL_NOT_NAMED
-        self.since = self.until = 0
+        self.prices: tuple[int, int, Prices | Reason] = (0, 0, Reason.MODEL_NOT_NAMED)
 
 
 def _instant(nanoseconds: int) -> datetime:

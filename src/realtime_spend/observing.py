@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from realtime_spend.attribution import attributes_now
-from realtime_spend.core.endpoints import recognise
+from realtime_spend.core.endpoints import port_of, recognise
 from realtime_spend.watcher import Sniffer, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from realtime_spend.configuration import Configuration
     from realtime_spend.containment import Containment
     from realtime_spend.metering import Metering
 
 # Sessions whose events are forwarded have no socket whose end could be seen: the one longest silent is ended.
 _MOST_FORWARDED = 10_000
-_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 
 
 class Observing:
@@ -54,7 +53,7 @@ class Observing:
             if endpoint is None:
                 return None
             watcher = Watcher(self.metering, endpoint, attributes_now(self._configuration.baggage_keys))
-            return watcher if is_told else Sniffer(watcher)
+            return watcher if is_told else Sniffer(watcher, self._containment)
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
             self._containment.failed("watching_a_connection")
             return None
@@ -66,16 +65,23 @@ class Observing:
             if isinstance(event, str | bytes | bytearray):
                 watcher.frame(event)
             else:
-                watcher.event(event)
+                watcher.event(event if type(event) is dict else _plain(event))
         except Exception:  # noqa: BLE001 - as above
             self._containment.failed("taking_a_forwarded_event")
 
     def end_forwarding(self, session: str, url: str) -> None:
         """Take the end of such a session."""
-        with self._lock:
-            watcher = self._forwarded.pop((session, url), None)
-        if watcher is not None:
-            watcher.closed()
+        try:
+            with self._lock:
+                watcher = self._forwarded.pop((session, url), None)
+            if watcher is not None:
+                watcher.closed()
+        except Exception:  # noqa: BLE001 - as above
+            self._containment.failed("ending_what_is_forwarded")
+
+    def begin_anew(self) -> None:
+        """In a forked child: a lock that another thread held at the fork would be held for ever."""
+        self._lock = threading.RLock()
 
     def _forwarding(self, session: str, url: str) -> Watcher:
         with self._lock:
@@ -86,7 +92,7 @@ class Observing:
             parts = urlsplit(url)
             endpoint = recognise(
                 parts.hostname or "",
-                parts.port or _PORTS.get(parts.scheme),
+                port_of(parts.scheme, parts.port),
                 parts.path,
                 parts.query,
                 self._configuration.endpoints,
@@ -96,7 +102,8 @@ class Observing:
             attributes = attributes_now(self._configuration.baggage_keys)
             watcher = self._forwarded[session, url] = Watcher(self.metering, endpoint, attributes, origin="forwarded")
             silent = self._forwarded.popitem(last=False)[1] if len(self._forwarded) > _MOST_FORWARDED else None
-        watcher.opened()
+            # Before anybody can end it.
+            watcher.opened()
         if silent is not None:
             silent.closed()
         return watcher
@@ -119,13 +126,30 @@ def observe_server_event(
 
     Returns False where nothing is instrumented. Never raises; takes microseconds.
     """
-    if not RUNNING:
-        return False
-    RUNNING[-1].forward(event, session, url)
-    return True
+    # Another thread may be switching us off.
+    running = RUNNING[-1:]
+    for observing in running:
+        observing.forward(event, session, url)
+    return bool(running)
 
 
 def observe_session_end(*, session: str, url: str = _OPENAI) -> None:
     """Say that such a session has ended: what it left unfinished is accounted for as lost."""
-    if RUNNING:
-        RUNNING[-1].end_forwarding(session, url)
+    for observing in RUNNING[-1:]:
+        observing.end_forwarding(session, url)
+
+
+def _plain(value: object) -> object:
+    """Return what JSON would have been read as: events may come in mappings of another kind, one in the other."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _after_fork_in_child() -> None:
+    for observing in RUNNING:
+        observing.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

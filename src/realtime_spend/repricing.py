@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # What of a record depends on cards and deployments. All else is what happened, and stays.
 _PRICED = ("model", "version", "scope", "region", "quantities", "costs", "cost", "low", "high", "currency", "rate_card")
+_MOST_NAMES = 5
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
@@ -87,6 +88,7 @@ def reprice(
         problems=[
             *unheard_of(by, entries),
             *_remarks(pairs, read.unchangeable),
+            *_doubtful(read.doubtful - read.requested),
             *doubts(after, entries, book),
             *sorted(set(_advised(pairs, repricer))),
         ],
@@ -102,6 +104,8 @@ class _Read:
     files: int = 0
     unreadable: list[tuple[str, int]] = field(default_factory=list)
     unchangeable: int = 0
+    requested: set[str | None] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
 
     def pairs(self) -> Iterator[tuple[Entry, Entry]]:
         """Yield each usage before and after. Of several records of it another one may be the better one after."""
@@ -129,11 +133,13 @@ def _again(
         read.unreadable.append(place)
         return line
     read.before.add(before)
+    read.requested.add(before.requested_model)
     after = before
     if is_meant(before.at):
         repriced = repricer.reprice(before)
         read.unchangeable += repriced is None
         if repriced is not None:
+            read.doubtful |= repriced.doubtful
             changed = {**record, **_fields(repriced)}
             if changed != record:
                 line = json.dumps(changed, separators=(",", ":")).encode() + b"\n"
@@ -164,6 +170,18 @@ def _remarks(pairs: Sequence[tuple[Entry, Entry]], unchangeable: int) -> Iterato
     converted = sum(None not in (old.cost, new.cost) and old.currency != new.currency for old, new in pairs)
     if converted:
         yield f"{counted(converted, 'usage')} priced in another currency than before: nothing is converted"
+
+
+def _doubtful(names: set[str]) -> Iterator[str]:
+    """Say which names of the map can only have been said by sessions. Those in a URL are on record."""
+    if names:
+        said = ", ".join(repr(name) for name in sorted(names)[:_MOST_NAMES]) + (
+            ", …" if len(names) > _MOST_NAMES else ""
+        )
+        yield (
+            f"what the deployment map says of {said} is not applied where only the session said that name: "
+            "a record with a price keeps the name in its URL; give that one to apply it"
+        )
 
 
 def _advised(pairs: Sequence[tuple[Entry, Entry]], repricer: Repricer) -> Iterator[str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from realtime_spend.core.connection import Connection
-from realtime_spend.core.events import begins_session
-from realtime_spend.core.frames import Reassembly
+from realtime_spend.core.events import LARGEST_BEGINNING, begins_session
+from realtime_spend.core.frames import DELTAS_BYTES, DELTAS_TEXT, TYPE_FIRST_BYTES, TYPE_FIRST_TEXT, Reassembly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from realtime_spend.containment import Containment
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.naming import Named
     from realtime_spend.metering import Metering, Rated
     from realtime_spend.sinks.metrics import Series
 
 
+# A session that changes its models more often than this has each of them looked up again.
+_MOST_RATED = 64
 _LOOKED_INTO = 3
 
 
@@ -54,17 +58,40 @@ class Watcher:
     def opened(self) -> None:
         """The handshake succeeded: from now on there is a session."""
         try:
-            if self._opened_at is None:
+            if self._opened_at is None and not self._connection.is_closed:
                 self._opened_at = time.time_ns()
                 self._metering.begin(self)
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
             self._metering.containment.failed("opening_a_session")
 
+    def taker(self) -> Callable[[str | bytes | bytearray], None]:
+        """Return what does as `frame` does, and is done with most messages before that is even called.
+
+        What it costs is what watching costs: nearly all messages are deltas, and most services write `type` first.
+        """
+        begun, frame, is_first = self._begun, self.frame, True
+
+        def take(data: str | bytes | bytearray) -> None:
+            nonlocal is_first
+            try:
+                if isinstance(data, str):
+                    if is_first and data.startswith(DELTAS_TEXT, 1) and not begun:
+                        return
+                    is_first = data.startswith(TYPE_FIRST_TEXT)
+                else:
+                    if is_first and data.startswith(DELTAS_BYTES, 1) and not begun:
+                        return
+                    is_first = data.startswith(TYPE_FIRST_BYTES)
+            except Exception:  # noqa: BLE001 - what cannot be asked how it begins, `frame` takes without harm
+                is_first = False
+            frame(data)
+
+        return take
+
     def frame(self, data: str | bytes | bytearray) -> None:
         """Take a whole message from the server."""
         try:
             if self._is_delta(data):
-                # Nearly all messages end here, so what this costs is what watching costs.
                 if not self._begun:
                     return
                 learned = self._connection.delta(data, time.time_ns())
@@ -111,6 +138,7 @@ class Watcher:
     def abandon(self) -> None:
         """Watch no further: the session goes on without us, so that its end is none of ours."""
         self._opened_at = None
+        self._connection.abandon()
 
     def dropped(self) -> None:
         """Take that the socket's object is gone. The garbage collector calls this, perhaps while we hold our locks."""
@@ -123,6 +151,11 @@ class Watcher:
         self.counted_under = None
         self._opened_at = None
         self._connection.begin_anew()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session on this socket, as far as this process is to account for it."""
+        return self._opened_at is not None
 
     @property
     def named(self) -> Named:
@@ -138,6 +171,8 @@ class Watcher:
         """Return what names stand for here, at which rates, and the totals they are added to."""
         found = self._rated.get(named)
         if found is None:
+            if len(self._rated) >= _MOST_RATED:
+                del self._rated[next(iter(self._rated))]
             found = self._rated[named] = self._metering.rate(self, named)
         return found
 
@@ -145,11 +180,12 @@ class Watcher:
 class Sniffer:
     """Looks into the first messages of a socket whose URL says nothing; if a session begins in one, watches on."""
 
-    __slots__ = ("__weakref__", "_fragments", "_is_adopted", "_leave", "_left", "_watcher")
+    __slots__ = ("__weakref__", "_containment", "_fragments", "_is_adopted", "_leave", "_left", "_watcher")
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(self, watcher: Watcher, containment: Containment) -> None:
         self._watcher = watcher
-        self._fragments = Reassembly()
+        self._containment = containment
+        self._fragments = Reassembly(most_bytes=LARGEST_BEGINNING)
         self._left = _LOOKED_INTO
         self._is_adopted = False
         self._leave: Callable[[], None] = lambda: None
@@ -166,14 +202,21 @@ class Sniffer:
         if self._is_adopted or self._adopts(data):
             self._watcher.frame(data)
 
+    def taker(self) -> Callable[[str | bytes | bytearray], None]:
+        """Return `frame`."""
+        return self.frame
+
     def fragment(self, data: bytes | bytearray, *, first: bool, final: bool) -> None:
         """Take one frame of a message that comes in several."""
         if self._is_adopted:
             self._watcher.fragment(data, first=first, final=final)
-        elif first:
-            self._fragments.begin(data)
-        elif (whole := self._fragments.proceed(data, final=final)) is not None:
+        elif (whole := self._joined(data, first=first, final=final)) is not None:
             self.frame(whole)
+
+    def abandon(self) -> None:
+        """Look no further."""
+        self._left = 0
+        self._watcher.abandon()
 
     def closed(self) -> None:
         """Take the end of the socket."""
@@ -186,12 +229,37 @@ class Sniffer:
             self._watcher.dropped()
 
     def _adopts(self, data: str | bytes | bytearray) -> bool:
-        if self._left and begins_session(data):
-            self._is_adopted = True
-            self._watcher.opened()
-            return True
+        try:
+            if self._left and begins_session(data):
+                self._is_adopted = True
+                self._watcher.opened()
+                return True
+            self._pass()
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._give_up()
+        return False
+
+    def _joined(self, data: bytes | bytearray, *, first: bool, final: bool) -> bytes | None:
+        whole = None
+        try:
+            is_delta = first and self._fragments.begin(data)
+            whole = None if first else self._fragments.proceed(data, final=final)
+            if is_delta or self._fragments.gave_up:
+                # No session begins so, whatever the rest of it is.
+                self._pass()
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._give_up()
+        return whole
+
+    def _pass(self) -> None:
+        """Take that a message was not the beginning of a session."""
         self._left -= bool(self._left)
         if not self._left:
             leave, self._leave = self._leave, lambda: None
             leave()
-        return False
+
+    def _give_up(self) -> None:
+        self._containment.failed("looking_into_a_connection")
+        with suppress(Exception):
+            self._left = 0
+            self._pass()

@@ -15,7 +15,7 @@ from realtime_spend.core.session import Fault, FirstOutput, Learned, Metered, Mo
 from realtime_spend.core.usage import Kind, Reported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 SECOND = 10**9
 Event = dict[str, Any]
@@ -862,3 +862,28 @@ def test_a_delta_in_fragments_outside_a_response_times_nothing() -> None:
     frame, cut = DELTA.encode(), DELTA.index(',"delta"')
     assert list(connection.receive_fragment(frame[:cut], 3, first=True, final=False)) == []
     assert list(connection.receive_fragment(frame[cut:], 4, first=False, final=True)) == []
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("?", "\ud83d").encode("utf-8", "surrogatepass"),
+        lambda text: text.encode("utf-16"),
+    ],
+    ids=["with a mark of the byte order", "with half a character", "in another encoding"],
+)
+def test_whatever_a_client_can_read_is_read(encoded: Callable[[str], bytes]) -> None:
+    connection = opened()
+    frame = encoded(json.dumps({**done(), "transcript": "?"}, ensure_ascii=False))
+    json.loads(frame)
+    assert [type(one) for one in connection.receive(frame, 7)] == [Metered]
+
+
+def test_a_connection_that_was_abandoned_takes_nothing_and_leaves_nothing() -> None:
+    connection = opened()
+    feed(connection, session(kind="session.created", model="gpt-realtime"))
+    feed(connection, {"type": "response.created", "response": {"id": "resp_1"}})
+    connection.abandon()
+    assert list(feed(connection, done())) == []
+    assert list(connection.close(9)) == []

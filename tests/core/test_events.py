@@ -85,3 +85,20 @@ def test_the_usage_of_a_response_is_found_in_its_usual_place_or_at_the_top_level
     event: dict[str, Any], usage: object
 ) -> None:
     assert events.response_usage(event, event["response"]) == usage
+
+
+@pytest.mark.parametrize(
+    ("response", "speaks"),
+    [
+        ({"output_modalities": ["audio"]}, True),
+        ({"output_modalities": ["text"]}, False),
+        ({"modalities": ["text", "audio"]}, True),
+        ({"modalities": ["text"]}, False),
+        ({"modalities": []}, True),
+        ({"modalities": "text"}, True),
+        ({}, True),
+        (None, True),
+    ],
+)
+def test_a_response_may_have_audio_unless_it_says_that_it_has_not(response: object, speaks: bool) -> None:  # noqa: FBT001 - a column
+    assert events.speaks({"response": response}) is speaks

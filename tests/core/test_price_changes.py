@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,32 @@ def test_what_has_no_price_on_a_side_has_no_difference_and_no_cost_of_zero() -> 
     assert (change.before.cost, change.after.cost, change.difference, change.changed) == (None, None, None, 0)
 
 
+def _in_parts(costs: Mapping[str, str | None], currency: str = "USD") -> Entry:
+    known = {part: None if cost is None else Decimal(cost) for part, cost in costs.items()}
+    priced = [cost for cost in known.values() if cost is not None]
+    return Entry(costs=known, cost=sum(priced, Decimal(0)) if priced else None, currency=currency if priced else None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [
+        ({"text": "1", "audio": None}, {"text": "1", "audio": "5"}, ("0", "5", None)),
+        ({"text": "1", "audio": "5"}, {"text": "1.5", "audio": None}, ("0.5", None, "5")),
+        ({"text": "1", "audio": None}, {"text": None, "audio": "5"}, (None, "5", "1")),
+        ({"text": "1", "audio": None}, {"text": "2", "audio": None}, ("1", None, None)),
+        ({"text": "1"}, {"text": "1", "audio": "5"}, ("5", None, None)),
+    ],
+)
+def test_the_price_of_a_part_that_was_unknown_is_gained_and_not_a_difference(
+    before: dict[str, str | None], after: dict[str, str | None], moved: tuple[str | None, ...]
+) -> None:
+    [change] = price_changes([(_in_parts(before), _in_parts(after))], _by_model).values()
+    found = (change.difference, change.gained.cost, change.lost.cost)
+    assert found == tuple(None if amount is None else Decimal(amount) for amount in moved)
+    assert (change.gained.usages, change.lost.usages) == (moved[1] is not None, moved[2] is not None)
+    assert change.changed == 1
+
+
 def test_a_usage_stands_where_it_belongs_by_its_new_name() -> None:
     [(key, change)] = price_changes([(_entry(None, model="voice-prod"), _entry("2"))], _by_model).items()
     assert key == (("one",), "USD")
@@ -98,7 +125,12 @@ def test_bounds_are_kept_on_each_side_and_a_new_bound_is_a_change() -> None:
 
 
 _COSTS = st.none() | st.decimals(0, 1000, places=12).map(str)
-_SIDES = st.tuples(_COSTS, st.sampled_from(["USD", "EUR"]))
+_SIDES = st.builds(
+    lambda costs, currency, model: replace(_in_parts(costs, currency), model=model),
+    st.dictionaries(st.sampled_from(["text", "audio", "image"]), _COSTS),
+    st.sampled_from(["USD", "EUR"]),
+    st.sampled_from(["a", "b"]),
+)
 
 
 def _sum(change: PriceChange) -> tuple[Decimal, Decimal]:
@@ -108,11 +140,8 @@ def _sum(change: PriceChange) -> tuple[Decimal, Decimal]:
     return before + moved, after
 
 
-@given(st.lists(st.tuples(_SIDES, _SIDES, st.sampled_from(["a", "b"]))))
-def test_before_and_all_that_moved_is_after_in_every_row_and_rows_add_up(
-    drawn: list[tuple[tuple[str | None, str], tuple[str | None, str], str]],
-) -> None:
-    pairs = [(_entry(*before, model=model), _entry(*after, model=model)) for before, after, model in drawn]
+@given(st.lists(st.tuples(_SIDES, _SIDES)))
+def test_before_and_all_that_moved_is_after_in_every_row_and_rows_add_up(pairs: list[tuple[Entry, Entry]]) -> None:
     rows = price_changes(pairs, _by_model)
     totals = price_changes(pairs, lambda _entry: ())
     for change in (*rows.values(), *totals.values()):

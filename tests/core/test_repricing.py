@@ -180,6 +180,63 @@ def test_a_map_changes_what_it_says_and_the_record_tells_the_rest(
     assert _priced(Repricer(book, {"voice-prod": deployment}), _AZURE)[0] == sku
 
 
+_SAID = replace(_AZURE, version=None, scope=None, requested_model="chat1")
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [(_SAID, "gpt-realtime"), (replace(_SAID, version="2025-08-28"), "gpt-realtime-2025-08-28")],
+    ids=["the model", "its snapshot"],
+)
+def test_a_map_may_name_a_deployment_as_the_session_said_it(record: Record, name: str, book: RateBook) -> None:
+    said = {name: Deployment(scope=Scope.DATAZONE)}
+    sku = _priced(Repricer(book, said), record)[0]
+    assert sku == ("gpt-realtime", record.version, Scope.DATAZONE, None)
+    # As it goes live, the name in the URL comes before it.
+    said["chat1"] = Deployment(scope=Scope.REGIONAL, region="northeurope")
+    assert _priced(Repricer(book, said), record)[0][2:] == (Scope.REGIONAL, "northeurope")
+
+
+_MAP = {"voice": Deployment(model="gpt-realtime", scope=Scope.REGIONAL, region="northeurope")}
+_BOTH = {**_MAP, "gpt-realtime": Deployment(scope=Scope.DATAZONE)}
+
+
+@pytest.mark.parametrize(
+    ("record", "said", "doubtful"),
+    [
+        # By this very map it was said to be `voice`, or another map knew it.
+        (replace(_SAID, scope="regional", region="northeurope"), _BOTH, {"gpt-realtime"}),
+        (_SAID, _MAP, {"voice"}),
+        (replace(_SAID, requested_model="voice"), _MAP, set()),
+        # The session said the snapshot, or a map did.
+        (_AZURE, {"gpt-realtime": Deployment(scope=Scope.GLOBAL)}, {"gpt-realtime"}),
+        (_SAID, {"gpt-realtime-mini": Deployment(scope=Scope.DATAZONE)}, set()),
+        (_OPENAI, _MAP, set()),
+        (_UNNAMED, _MAP, set()),
+        (_SAID, {}, set()),
+    ],
+)
+def test_a_name_that_the_session_may_have_said_is_doubtful_and_changes_nothing(
+    record: Record, said: dict[str, Deployment], doubtful: set[str], book: RateBook
+) -> None:
+    repriced = Repricer(book, said).reprice(record)
+    assert repriced is not None
+    assert repriced.doubtful == doubtful
+    if doubtful:
+        assert _priced(Repricer(book, said), record) == _priced(Repricer(book), record)
+
+
+def test_one_of_several_names_of_a_model_is_doubtful(with_own: Callable[..., RateBook]) -> None:
+    own = with_own(
+        provider="azure.ai.openai",
+        model=[{"model": "gpt-realtime", "kind": "realtime", "names": {"gpt-realtime": "", "our-alias": ""}}],
+    )
+    repriced = Repricer(own, {"our-alias": Deployment(scope=Scope.DATAZONE)}).reprice(_SAID)
+    assert repriced is not None
+    assert repriced.doubtful == {"our-alias"}
+    assert repriced.resolved.scope is None
+
+
 def test_a_region_goes_with_the_scope_that_is_said_with_it(book: RateBook) -> None:
     regional = replace(_AZURE, scope="regional", region="northeurope")
     for deployment, region in (

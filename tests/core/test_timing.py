@@ -133,3 +133,10 @@ def test_there_is_no_time_from_an_instant_that_was_not_seen_or_by_a_clock_that_w
     timing = begun("resp_1", at=5)
     timing.speech_stopped(4 * SECOND)
     assert audio(timing, "resp_1", 2) == (None, None)
+
+
+def test_of_a_response_without_audio_nothing_is_awaited_after_its_first_output() -> None:
+    timing = Timing()
+    timing.begin("resp_1", 1_000_000_000, speaks=False)
+    assert timing.output("resp_1", 3_000_000_000, is_audio=False) == (2.0, None)
+    assert not timing.begun

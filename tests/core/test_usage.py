@@ -498,3 +498,7 @@ def test_details_under_the_plural_names_of_qwen_are_read_as_the_others_are() -> 
     usual = read_amounts({**usage, "input_token_details": sent, "output_token_details": made}, text_output=False)
     assert plural == usual
     assert plural.problems == ()
+
+
+def test_a_key_that_is_longer_than_any_name_of_a_count_is_not_kept() -> None:
+    assert _kept({"x" * 101: 1, "x" * 100: 2}) == {"x" * 100: 2}

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
+import signal
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from realtime_spend.estimates.copying import LedgerCopy
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from realtime_spend.estimates.ledger import ledger_files
 
 
 @pytest.fixture
@@ -95,6 +94,75 @@ def test_what_fails_on_the_way_leaves_nothing_behind(ledger: Path, tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         interrupt()
     assert list((tmp_path / "copy").iterdir()) == [], "the folder was there before and stays"
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from realtime_spend.estimates.copying import LedgerCopy
+
+with LedgerCopy(Path(sys.argv[2]), of=Path(sys.argv[1])) as copy:
+    copy.begin("2026-11-18-w.jsonl")
+    copy.write(b"{}\\n" * 100_000)
+    os.kill(os.getpid(), getattr(signal, sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGKILL"])
+def test_a_program_that_is_killed_leaves_no_part_of_a_copy(
+    signal_name: str, ledger: Path, tmp_path: Path, *, is_there: bool
+) -> None:
+    folder = tmp_path / "copy"
+    if is_there:
+        folder.mkdir()
+    command = [sys.executable, "-c", _KILLED, str(ledger), str(folder), signal_name]
+    done = subprocess.run(command, timeout=60, check=False)
+    assert done.returncode == -signal.Signals[signal_name]
+    with pytest.raises(ValueError, match="holds no ledger file" if is_there else "does not exist"):
+        ledger_files(folder)
+    left = [path.name for path in tmp_path.iterdir() if path not in (ledger, folder)]
+    assert [name for name in left if not name.startswith(".copy.")] == []
+    _copied(folder, ledger, b"1\n")
+    assert (folder / "2026-11-18-w.jsonl").read_bytes() == b"1\n"
+
+
+def test_a_copy_is_there_when_it_is_whole(ledger: Path, tmp_path: Path) -> None:
+    with LedgerCopy(tmp_path / "copy", of=ledger) as copy:
+        copy.begin("a.jsonl")
+        copy.write(b"1\n")
+        assert not (tmp_path / "copy").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "ledger"]
+
+
+def test_what_came_into_the_folder_in_the_meantime_is_kept(ledger: Path, tmp_path: Path) -> None:
+    def write() -> None:
+        with LedgerCopy(tmp_path / "copy", of=ledger) as copy:
+            copy.begin("a.jsonl")
+            (tmp_path / "copy").mkdir()
+            (tmp_path / "copy" / "mine").touch()
+
+    with pytest.raises(ValueError, match="copy cannot be written: Directory not empty"):
+        write()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "ledger"]
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["mine"]
+
+
+def test_a_link_to_an_empty_folder_is_followed(ledger: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "copy")
+    _copied(tmp_path / "link", ledger, b"1\n")
+    assert (tmp_path / "copy" / "2026-11-18-w.jsonl").read_bytes() == b"1\n"
+
+
+def test_the_folder_where_a_program_stands_is_refused(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would go on in the empty one that the copy took the place of.
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+    with pytest.raises(ValueError, match="is the folder you are in; name another one"):
+        LedgerCopy(Path(), of=ledger)
 
 
 _FULL_DISK = """

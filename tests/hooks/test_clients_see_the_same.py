@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import queue
+import threading
+import warnings
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import aiohttp
+import httpx
+import httpx_ws
 import pytest
+import websocket
 import websockets
 from agents.realtime import RealtimeAgent, RealtimeRunner
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
@@ -325,6 +332,153 @@ class ReadingInThreads(Reading):
         return "".join(self.socket.recv_streaming())
 
 
+# --- Other libraries -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """A connection of another library, read in one of its ways; `state` is what it says of its end."""
+
+    recv: Callable[[], Any]
+    send: Callable[[str], Any]
+    state: Callable[[], Any]
+
+
+class Ended(Exception):  # noqa: N818 - an end is no error
+    """What a library tells of an end by a message rather than an exception."""
+
+
+def aiohttp_read(way: str) -> Callable[[Place], Any]:
+    def reader(connection: aiohttp.ClientWebSocketResponse) -> Callable[[], Any]:
+        async def received() -> Any:
+            message = await (anext(connection) if way == "iteration" else connection.receive())
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                raise Ended(message.type, repr(message.data), message.extra)
+            return message.data
+
+        async def parsed() -> str:
+            return json.dumps(await connection.receive_json())
+
+        ways: dict[str, Callable[[], Any]] = {"str": connection.receive_str, "json": parsed}
+        return ways.get(way, received)
+
+    @asynccontextmanager
+    async def opened(place: Place) -> AsyncIterator[Adapted]:
+        url = place.url("/v1/realtime", model="gpt-realtime")
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as connection:
+            yield Adapted(
+                recv=reader(connection),
+                send=connection.send_str,
+                state=lambda: (connection.closed, connection.close_code, type(connection.exception())),
+            )
+
+    return opened
+
+
+def legacy_read(way: str) -> Callable[[Place], Any]:
+    @asynccontextmanager
+    async def opened(place: Place) -> AsyncIterator[Adapted]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from websockets.legacy.client import connect  # noqa: PLC0415 - warns as it is imported
+        async with connect(place.url("/v1/realtime", model="gpt-realtime")) as connection:
+            iterator = connection.__aiter__()
+            yield Adapted(
+                recv=(lambda: anext(iterator)) if way == "iteration" else connection.recv,
+                send=connection.send,
+                state=lambda: (connection.close_code, connection.close_reason, connection.closed),
+            )
+
+    return opened
+
+
+def websocket_client_read(way: str) -> Callable[[Place], Any]:
+    @contextmanager
+    def opened(place: Place) -> Iterator[Adapted]:
+        url = place.url("/v1/realtime", model="gpt-realtime")
+        connection: Any = websocket.create_connection(url, timeout=PATIENCE)
+        try:
+            yield Adapted(
+                recv=(lambda: next(connection)) if way == "iteration" else connection.recv,
+                send=connection.send,
+                state=lambda: (connection.connected, connection.sock, connection.status, connection.subprotocol),
+            )
+        finally:
+            connection.close()
+            # Where the server closed first, the library leaves its socket open.
+            connection.shutdown()
+
+    return opened
+
+
+@contextmanager
+def websocket_client_app(place: Place) -> Iterator[Adapted]:
+    said: queue.Queue[Any] = queue.Queue()
+    sockets: queue.Queue[Any] = queue.Queue()
+    app = websocket.WebSocketApp(
+        place.url("/v1/realtime", model="gpt-realtime"),
+        on_open=lambda app: sockets.put(app.sock),
+        on_message=lambda _app, message: said.put(message),
+        on_close=lambda _app, code, reason: said.put(Ended(code, reason)),
+    )
+    thread = threading.Thread(target=app.run_forever, kwargs={"ping_timeout": 0.1})
+    thread.start()
+    opened = sockets.get(timeout=PATIENCE)
+
+    def received() -> Any:
+        message = said.get(timeout=PATIENCE)
+        if isinstance(message, Ended):
+            raise message
+        return message
+
+    try:
+        yield Adapted(recv=received, send=app.send, state=lambda: (app.sock, app.keep_running, opened.connected))
+    finally:
+        app.close()
+        thread.join(PATIENCE)
+        opened.shutdown()
+
+
+# Their types leave open which class of session it is.
+HTTPX_WS: Any = httpx_ws.connect_ws
+HTTPX_WS_ASYNC: Any = httpx_ws.aconnect_ws
+
+
+@asynccontextmanager
+async def httpx_ws_read(place: Place) -> AsyncIterator[Adapted]:
+    url = place.url("/v1/realtime", model="gpt-realtime")
+    async with (
+        httpx.AsyncClient(trust_env=False) as client,
+        HTTPX_WS_ASYNC(url, client, keepalive_ping_interval_seconds=None) as connection,
+    ):
+        yield Adapted(
+            recv=connection.receive_text, send=connection.send_text, state=lambda: connection.connection.state
+        )
+
+
+@contextmanager
+def httpx_ws_read_in_threads(place: Place) -> Iterator[Adapted]:
+    url = place.url("/v1/realtime", model="gpt-realtime")
+    with (
+        httpx.Client(trust_env=False) as client,
+        HTTPX_WS(url, client, keepalive_ping_interval_seconds=None) as connection,
+    ):
+        yield Adapted(
+            recv=lambda: connection.receive_text(PATIENCE),
+            send=connection.send_text,
+            state=lambda: connection.connection.state,
+        )
+
+
+def state_of(connection: Any, *, raw: bool, in_threads_before_the_end: bool = False) -> Any:
+    """Return what a connection says of its end."""
+    if isinstance(connection, Adapted):
+        return connection.state()
+    protocol = (connection if raw else connection._connection).protocol
+    closed = protocol.close_code, protocol.close_reason
+    return closed if in_threads_before_the_end else (*closed, protocol.state)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Client:
     """One way to hold a session."""
@@ -355,9 +509,9 @@ class Client:
             try:
                 await converse(reading, steps, seen, raw=self.raw)
             finally:
-                socket = connection if self.raw else connection._connection
-                seen.append((socket.protocol.close_code, socket.protocol.close_reason, socket.protocol.state))
-        seen.append((socket.protocol.close_code, socket.protocol.close_reason, socket.protocol.state))
+                if not isinstance(connection, Adapted):
+                    seen.append(state_of(connection, raw=self.raw))
+        seen.append(state_of(connection, raw=self.raw))
 
     def _run_in_threads(self, place: Place, steps: Iterator[Step], seen: Seen) -> None:
         with self.connect(place) as connection:
@@ -365,9 +519,9 @@ class Client:
             try:
                 converse_in_threads(reading, steps, seen, raw=self.raw)
             finally:
-                socket = connection if self.raw else connection._connection
-                seen.append((socket.protocol.close_code, socket.protocol.close_reason))
-        seen.append((socket.protocol.close_code, socket.protocol.close_reason, socket.protocol.state))
+                if not isinstance(connection, Adapted):
+                    seen.append(state_of(connection, raw=self.raw, in_threads_before_the_end=True))
+        seen.append(state_of(connection, raw=self.raw))
 
 
 CLIENTS = {
@@ -387,6 +541,17 @@ CLIENTS = {
     "websockets in threads iterated": Client(connect=plain_in_threads, raw=True, threads=True, way="iteration"),
     "websockets in threads as bytes": Client(connect=plain_in_threads, raw=True, threads=True, way="bytes"),
     "websockets in threads streamed": Client(connect=plain_in_threads, raw=True, threads=True, way="streaming"),
+    "websockets legacy": Client(connect=legacy_read("recv"), raw=True),
+    "websockets legacy iterated": Client(connect=legacy_read("iteration"), raw=True),
+    "aiohttp": Client(connect=aiohttp_read("receive"), raw=True),
+    "aiohttp iterated": Client(connect=aiohttp_read("iteration"), raw=True),
+    "aiohttp as text": Client(connect=aiohttp_read("str"), raw=True),
+    "aiohttp as JSON": Client(connect=aiohttp_read("json"), raw=True),
+    "websocket-client": Client(connect=websocket_client_read("recv"), raw=True, threads=True),
+    "websocket-client iterated": Client(connect=websocket_client_read("iteration"), raw=True, threads=True),
+    "websocket-client app": Client(connect=websocket_client_app, raw=True, threads=True),
+    "httpx-ws": Client(connect=httpx_ws_read, raw=True),
+    "httpx-ws in threads": Client(connect=httpx_ws_read_in_threads, raw=True, threads=True),
 }
 
 

@@ -5,6 +5,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from openai.types.realtime.realtime_server_event import ConversationItemRetrieved
+from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
     from realtime_spend.simulator import Simulator
@@ -39,6 +41,79 @@ async def test_a_mistake_is_answered_with_an_error_event_and_the_session_goes_on
         error = (await talk.until("error"))["error"]
         assert (error["type"], error["code"]) == ("invalid_request_error", code)
         assert (await talk.respond())["status"] == "completed"
+
+
+_TOOL_CALL = {"type": "function_call", "call_id": "call_1", "name": "look_up", "arguments": '{"secret": 1}'}
+_RETRIEVED: TypeAdapter[Any] = TypeAdapter(ConversationItemRetrieved)
+
+
+@pytest.mark.parametrize(
+    ("item", "kept"),
+    [
+        (
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "secret"}]},
+            {"role": "user", "content": [{"type": "input_text"}]},
+        ),
+        (
+            {"type": "message", "role": "system", "content": [{"type": "input_text", "text": "secret"}]},
+            {"role": "system", "content": [{"type": "input_text"}]},
+        ),
+        (
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "secret"}]},
+            {"role": "assistant", "content": [{"type": "output_text"}]},
+        ),
+        (
+            {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": "secret"}]},
+            {"role": "user", "content": [{"type": "input_image"}]},
+        ),
+        (
+            {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "c2VjcmV0"}]},
+            {"role": "user", "content": [{"type": "input_audio", "transcript": None}]},
+        ),
+        (_TOOL_CALL, {**_TOOL_CALL, "arguments": ""}),
+        (
+            {"type": "function_call_output", "call_id": "call_1", "output": "secret"},
+            {"type": "function_call_output", "call_id": "call_1", "output": ""},
+        ),
+        ({"content": "secret"}, {"type": "message", "role": "user", "content": []}),
+    ],
+)
+async def test_an_item_is_retrieved_as_what_it_is_without_what_it_says(
+    simulator: Simulator, connect: Any, item: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    async with connect(simulator) as talk:
+        await talk.send("conversation.item.create", item={**item, "id": "item_1"})
+        await talk.send("conversation.item.retrieve", item_id="item_1")
+        event = await talk.until("conversation.item.retrieved")
+    assert event["item"] == {
+        "type": "message",
+        "id": "item_1",
+        "object": "realtime.item",
+        "status": "completed",
+        **kept,
+    }
+    _RETRIEVED.validate_python(event)
+
+
+@pytest.mark.parametrize("modality", ["audio", "text"])
+async def test_what_was_said_is_retrieved_as_the_speech_of_its_speaker(
+    simulator: Simulator, connect: Any, modality: str
+) -> None:
+    # Too little for an utterance, which would be answered at once.
+    sound = base64.b64encode(bytes(48 * 400)).decode()
+    async with connect(simulator) as talk:
+        await talk.send("input_audio_buffer.append", audio=sound)
+        await talk.send("input_audio_buffer.commit")
+        user = (await talk.until("conversation.item.done"))["item"]
+        [assistant] = (await talk.respond(output_modalities=[modality]))["output"]
+        found = []
+        for said in (user, assistant):
+            await talk.send("conversation.item.retrieve", item_id=said["id"])
+            event = await talk.until("conversation.item.retrieved")
+            _RETRIEVED.validate_python(event)
+            found.append(event["item"])
+    part = {"type": "output_audio", "transcript": None} if modality == "audio" else {"type": "output_text"}
+    assert found == [user, {**assistant, "content": [part]}]
 
 
 async def test_binary_frames_are_read_like_text(simulator: Simulator, connect: Any) -> None:

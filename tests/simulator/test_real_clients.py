@@ -7,7 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from agents.realtime import RealtimeAgent, RealtimeRunner
+from agents.realtime import (
+    RealtimeAgent,
+    RealtimeModelItemUpdatedEvent,
+    RealtimeModelSendRawMessage,
+    RealtimeRunner,
+)
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI
 from openai.types.realtime import (
     ConversationItemInputAudioTranscriptionCompletedEvent,
@@ -224,6 +229,34 @@ async def test_an_agent_of_the_agents_library_talks_with_it(simulator: Simulator
     truth = simulator.truth.as_json()
     assert truth["counts"]["responses"] == 2
     assert truth["usages"][-1]["quantities"]["audio.output"] > 0
+
+
+async def test_an_agent_reads_the_items_that_it_asks_for_again(simulator: Simulator) -> None:
+    runner = RealtimeRunner(RealtimeAgent(name="Agent", instructions="Be brief."))
+    url = _ws(simulator, "/v1/realtime?model=gpt-realtime")
+    heard: dict[str, None] = {}
+    read: list[tuple[str, list[str]]] = []
+    async with (
+        asyncio.timeout(20),
+        await runner.run(model_config={"api_key": "any", "url": url}) as session,
+    ):
+        await session.send_audio(bytes(48 * 700))
+        has_asked = False
+        async for event in session:
+            assert event.type != "error", event
+            if event.type == "agent_end":
+                has_asked = True
+                for item_id in heard:
+                    message: Any = {"type": "conversation.item.retrieve", "other_data": {"item_id": item_id}}
+                    await session.model.send_event(RealtimeModelSendRawMessage(message=message))
+            elif event.type == "raw_model_event" and isinstance(event.data, RealtimeModelItemUpdatedEvent):
+                item: Any = event.data.item
+                heard[item.item_id] = None
+                if has_asked:
+                    read.append((item.role, [part.type for part in item.content]))
+                if len(read) == 2:
+                    break
+    assert read == [("user", ["input_audio"]), ("assistant", ["audio"])]
 
 
 def _ws(simulator: Simulator, path: str) -> str:

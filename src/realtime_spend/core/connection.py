@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MOST_OPEN = 1_024
 _MOST_PARTS = 1_000_000
 _NOTHING: tuple[()] = ()
-# What `json.loads` comes to once it has looked at its options; by the standard a frame is UTF-8.
+# What `json.loads` comes to once it has looked at its options, and at what encoding it may have before it.
 _parse = json.JSONDecoder().decode
 
 
@@ -38,7 +38,7 @@ class Connection:
         self._session = Session(sockets=1)
         self._fragments = Reassembly()
         self._timing = Timing()
-        self._closed = False
+        self.is_closed = False
         self._named = Named(requested=endpoint.requested_model, said=None)
         # Whether a message can be skipped, unless the first output of a response that has `begun` is awaited.
         self.is_delta = DeltaFilter().is_delta
@@ -58,22 +58,22 @@ class Connection:
 
     def delta(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
         """Take a message that `is_delta`."""
-        if self.begun and not self._closed and self._timing.awaits(frame):
+        if self.begun and not self.is_closed and self._timing.awaits(frame):
             return self._first_output(frame, at)
         return _NOTHING
 
     def message(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
         """Take a message that is no delta."""
         try:
-            event = _parse(frame if isinstance(frame, str) else str(frame, "utf-8"))
+            event = _parse(frame if isinstance(frame, str) else str(frame, "utf-8", "surrogatepass"))
         except (ValueError, RecursionError):
             # Not ours to judge: the client above gets the same bytes and says what it thinks of them.
-            return _NOTHING
+            event = _parse_as_a_client(frame)
         return self.receive_event(event, at)
 
     def receive_fragment(self, data: bytes | bytearray, at: int, *, first: bool, final: bool) -> Sequence[Learned]:
         """Take one frame of a message that comes in several."""
-        if self._closed:
+        if self.is_closed:
             return _NOTHING
         if first and final:
             return self.receive(data, at)
@@ -89,7 +89,7 @@ class Connection:
     def receive_event(self, event: object, at: int) -> Sequence[Learned]:
         """Take one server event as parsed JSON."""
         kind = event.get("type") if isinstance(event, dict) else None
-        if not isinstance(event, dict) or not isinstance(kind, str) or self._closed:
+        if not isinstance(event, dict) or not isinstance(kind, str) or self.is_closed:
             return _NOTHING
         handler = _HANDLERS.get(kind)
         if handler is None:
@@ -109,11 +109,15 @@ class Connection:
         """In a forked child: what was begun before the fork is the parent's to account for."""
         self._session.open, self._session.awaited = {}, {}
 
+    def abandon(self) -> None:
+        """Take nothing any more, not even the end."""
+        self.is_closed = True
+
     def close(self, at: int) -> Sequence[Learned]:
         """Take the end of the socket. What was begun and will not be finished is lost, and said so."""
-        if self._closed:
+        if self.is_closed:
             return _NOTHING
-        self._closed = True
+        self.is_closed = True
         return self._part(at)
 
     def _session_event(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
@@ -180,7 +184,7 @@ class Connection:
         response_id = events.name(events.child(event, "response", "id"))
         if response_id is None:
             return _NOTHING
-        self._timing.begin(response_id, at)
+        self._timing.begin(response_id, at, speaks=events.speaks(event))
         # Another socket of the session may have told it already, and earlier.
         return self._remember(self._session.open, response_id, min(at, self._session.open.get(response_id, at)))
 
@@ -287,6 +291,14 @@ _HANDLERS: dict[str, Callable[[Connection, dict[str, Any], int], Sequence[Learne
     events.TRANSCRIPTION_FAILED: Connection._transcription_failed,  # noqa: SLF001 - as above
     **dict.fromkeys(events.ITEM_ADDED_EVENTS, Connection._item_added),  # noqa: SLF001 - as above
 }
+
+
+def _parse_as_a_client(frame: str | bytes | bytearray) -> object:
+    """Read a message as `json.loads` does, which also takes a mark of the byte order, and other encodings."""
+    try:
+        return json.loads(frame)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _transcribing(model: str | None) -> Named:

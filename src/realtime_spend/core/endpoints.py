@@ -27,6 +27,7 @@ _AZURE_DOMAINS = (
     ".openai.azure.cn",
     ".cognitiveservices.azure.cn",
 )
+_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 # OpenAI's data-residency hosts: a region before the usual name.
 _RESIDENCY_HOST = re.compile(r"^[a-z]{2}\.api\.openai\.com$")
 
@@ -96,6 +97,11 @@ def parse_extra_endpoint(text: str) -> ExtraEndpoint:
         path=url.path,
         provider=Provider(provider) if provider else None,
     )
+
+
+def port_of(scheme: str, port: int | None) -> int | None:
+    """Return the port that a URL means: its own, else that of its scheme."""
+    return port or _PORTS.get(scheme)
 
 
 def recognise(

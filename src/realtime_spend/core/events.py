@@ -23,7 +23,7 @@ SESSION_EVENTS: Final = frozenset(
 
 # What a service begins a session with. Nothing else tells a socket of the protocol whose URL says nothing.
 _BEGINNINGS: Final = frozenset({"session.created", "transcription_session.created"})
-_LARGEST_BEGINNING = 256 * 1024
+LARGEST_BEGINNING = 256 * 1024
 _LONGEST_NAME = 200
 
 
@@ -45,9 +45,16 @@ def name(value: object) -> str | None:
     return value[:_LONGEST_NAME].encode("utf-8", "replace").decode("utf-8")
 
 
+def speaks(event: dict[str, Any]) -> bool:
+    """Whether the response of a `response.created` may have audio; the beta has another word for what it may have."""
+    response = child(event, "response")
+    modalities = child(response, "output_modalities") or child(response, "modalities")
+    return not isinstance(modalities, list) or not modalities or "audio" in modalities
+
+
 def begins_session(frame: str | bytes | bytearray) -> bool:
     """Whether a whole message is the event with which a session begins."""
-    if len(frame) > _LARGEST_BEGINNING:
+    if len(frame) > LARGEST_BEGINNING:
         return False
     try:
         event = json.loads(frame)

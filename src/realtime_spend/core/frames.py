@@ -38,15 +38,16 @@ _LEADING_TEXT = re.compile(_LEADING).match
 _LEADING_BYTES = re.compile(_LEADING.encode()).match
 _TRAILING_TEXT = re.compile(rf'"type"\s*:\s*"(?P<name>{_ALTERNATIVES})"\s*\}}\s*$').search
 _RESPONSE_ID = re.compile(r'"response_id"\s*:\s*"([^"\\]{1,200})"').search
-_TOKENS_TEXT = tuple(f'"type":{space}"{name}"' for space in ("", " ") for name in DELTA_TYPES)
-_TOKENS_BYTES = tuple(token.encode() for token in _TOKENS_TEXT)
+# Found one character behind the beginning, where the service writes `type`, these say that the frame is a delta.
+DELTAS_TEXT = tuple(f'"type":{space}"{name}"' for space in ("", " ") for name in DELTA_TYPES)
+DELTAS_BYTES = tuple(token.encode() for token in DELTAS_TEXT)
 # As the last key: the brace that ends the frame closes the top level, so the pair before it is of the top level too.
-_ENDS_TEXT = tuple(f",{space}{token}}}" for space in ("", " ") for token in _TOKENS_TEXT)
+_ENDS_TEXT = tuple(f",{space}{token}}}" for space in ("", " ") for token in DELTAS_TEXT)
 _ENDS_BYTES = tuple(end.encode() for end in _ENDS_TEXT)
 _OPENING_BYTES = b"{"
 # The service's own order. A frame that begins so says its top-level type at once, whatever it is.
-_TYPE_FIRST_TEXT = '{"type":"'
-_TYPE_FIRST_BYTES = _TYPE_FIRST_TEXT.encode()
+TYPE_FIRST_TEXT = '{"type":"'
+TYPE_FIRST_BYTES = TYPE_FIRST_TEXT.encode()
 
 MOST_FRAGMENTED_BYTES = 16 * 1024 * 1024
 
@@ -68,19 +69,19 @@ def _delta_filter() -> Callable[[str | bytes | bytearray], bool]:
         """Return whether `frame` is one of `DELTA_TYPES`; False whenever that is not certain."""
         nonlocal offset
         if isinstance(frame, str):
-            if frame.startswith(_TOKENS_TEXT, offset):
+            if frame.startswith(DELTAS_TEXT, offset):
                 return offset == 1 or frame.find("{", 1, offset) < 0
-            if frame.startswith(_TYPE_FIRST_TEXT):
-                return offset != 1 and frame.startswith(_TOKENS_TEXT, 1)
+            if frame.startswith(TYPE_FIRST_TEXT):
+                return offset != 1 and frame.startswith(DELTAS_TEXT, 1)
             if frame.endswith(_ENDS_TEXT):
                 return True
             found = _LEADING_TEXT(frame)
             start = -1 if found is None else found.start("type")
         else:
-            if frame.startswith(_TOKENS_BYTES, offset):
+            if frame.startswith(DELTAS_BYTES, offset):
                 return offset == 1 or frame.find(_OPENING_BYTES, 1, offset) < 0
-            if frame.startswith(_TYPE_FIRST_BYTES):
-                return offset != 1 and frame.startswith(_TOKENS_BYTES, 1)
+            if frame.startswith(TYPE_FIRST_BYTES):
+                return offset != 1 and frame.startswith(DELTAS_BYTES, 1)
             if frame.endswith(_ENDS_BYTES):
                 return True
             match = _LEADING_BYTES(frame)
@@ -113,12 +114,13 @@ class Reassembly:
     """Puts fragmented messages together, for hooks that see WebSocket frames rather than messages.
 
     A delta is recognised by its first fragment and the rest of it is dropped unread; anything larger than
-    `MOST_FRAGMENTED_BYTES` is given up (`gave_up` says so once), so that memory is bounded.
+    `most_bytes` is given up (`gave_up` says so once), so that memory is bounded.
     """
 
-    __slots__ = ("_parts", "_size", "gave_up")
+    __slots__ = ("_most_bytes", "_parts", "_size", "gave_up")
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MOST_FRAGMENTED_BYTES) -> None:
+        self._most_bytes = most_bytes
         self._parts: list[bytes] | None = None
         self._size = 0
         self.gave_up = False
@@ -128,7 +130,7 @@ class Reassembly:
         # A first fragment has no end yet, so its head alone decides.
         is_delta = _LEADING_BYTES(data) is not None
         self._size = len(data)
-        self.gave_up = self._size > MOST_FRAGMENTED_BYTES and not is_delta
+        self.gave_up = self._size > self._most_bytes and not is_delta
         self._parts = None if is_delta or self.gave_up else [bytes(data)]
         return is_delta
 
@@ -138,7 +140,7 @@ class Reassembly:
         if self._parts is None:
             return None
         self._size += len(data)
-        if self._size > MOST_FRAGMENTED_BYTES:
+        if self._size > self._most_bytes:
             self._parts = None
             self.gave_up = True
             return None

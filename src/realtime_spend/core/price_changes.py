@@ -1,7 +1,7 @@
 """What pricing usage again changes: sums before and after, and of what their difference consists.
 
 In each row, to the last digit: after = before + difference + what gained a price - what lost one. The difference is of
-usages that have a price on both sides, so that no unknown price is ever taken for 0.
+what has a price on both sides, part by part, so that no unknown price is ever taken for 0.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Side:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """A number of usages and what they cost together; None of none."""
+    """A number of usages and what they, or those parts of them that are meant, cost together; None of none."""
 
     usages: int = 0
     cost: Decimal | None = None
@@ -60,8 +60,8 @@ class Tally:
 class PriceChange:
     """The sums of some usages in one currency before and after.
 
-    `changed` counts the usages that cost, or may cost, another amount. `gained` are those that had no price in this
-    currency before, `lost` those that have none any more.
+    `changed` counts the usages that cost, or may cost, another amount. `gained` is of those that had no price in this
+    currency before, or none for some part; `lost` of those that have none any more, or none for some part.
     """
 
     before: Side = field(default_factory=Side)
@@ -92,15 +92,35 @@ def price_changes(
         if old is not new:
             old.usages += 1
         if old is new and before.cost is not None and after.cost is not None:
-            difference = money.subtract(after.cost, before.cost)
-            new.difference = money.add(new.difference or money.ZERO, difference)
             new.changed += (before.cost, before.low) != (after.cost, after.low)
+            _compare(new, before, after, money.subtract(after.cost, before.cost))
             continue
         if before.cost is not None:
             old.lost.add(before.cost)
         if after.cost is not None:
             new.gained.add(after.cost)
     return found
+
+
+def _compare(change: PriceChange, before: Spent, after: Spent, moved: Decimal) -> None:
+    """Tell apart what of the amount that `moved` was gained, was lost, and is the difference of known prices."""
+    gained, lost = _known_there_alone(after, before), _known_there_alone(before, after)
+    if gained:
+        change.gained.add(money.add(*gained))
+    if lost:
+        change.lost.add(money.add(*lost))
+    difference = money.subtract(money.add(moved, *lost), money.add(*gained))
+    # Where no part has a price on both sides, nothing is compared, not even to nothing.
+    is_compared = any(
+        cost is not None and before.costs.get(part, cost) is not None for part, cost in after.costs.items()
+    )
+    if is_compared or difference:
+        change.difference = money.add(change.difference or money.ZERO, difference)
+
+
+def _known_there_alone(there: Spent, here: Spent) -> list[Decimal]:
+    """Return the costs of parts that have no price `here`. A part that is not `here` at all costs nothing there."""
+    return [cost for part, cost in there.costs.items() if cost is not None and here.costs.get(part, cost) is None]
 
 
 def _currencies(before: Spent, after: Spent) -> tuple[str, str]:

@@ -3,7 +3,9 @@
 A record has the numbers of its usage verbatim, so that it goes the road that it went when it was new: read, named,
 priced. What it was named by is only half known, since a record keeps the model that the names stood for:
 
-- A record that was priced says its sku. Only a deployment that the user says something of changes it.
+- A record that was priced says its sku. Only a deployment that the user says something of changes it. Its name may be
+  the one in the URL, which is on record, or the one that the session said, which is not: it is taken for that of the
+  sku where a model has one name alone. Other names of the user's map that it may have been are `doubtful`.
 - One that was not has the name as the service said it, which another card may list.
 - On Azure that name may be a deployment's, or a model's on Voice Live, which bills on meters of its own. Unless the
   record says which service it was, only the user's deployments can name its model.
@@ -97,6 +99,8 @@ class Repriced:
     named: Named
     resolved: Resolved
     priced: Priced
+    doubtful: frozenset[str] = frozenset()
+    """Names of the user's map that the session may have said, which nobody knows: they change nothing."""
 
 
 class Repricer:
@@ -106,6 +110,9 @@ class Repricer:
         self._book = book
         self._deployments = deployments or {}
         self._naming = Naming(book, self._deployments)
+        # A ledger has many records of few kinds.
+        self._known_makers: dict[tuple[Endpoint, Sku | None], frozenset[str]] = {}
+        self._known_names: dict[tuple[Provider, str | None, str | None], frozenset[str]] = {}
 
     def reprice(self, recorded: Recorded) -> Repriced | None:
         """Return the usage with its price of now; None if the record does not hold what it takes to price it."""
@@ -118,19 +125,30 @@ class Repricer:
         if amounts is None or kind is Kind.LIVE:
             # Live records are running totals: no instant is theirs, so neither is a rate.
             return None
-        named = _named(recorded, kind, endpoint)
-        resolved = self._resolve(recorded, endpoint, named)
+        named, doubtful = _named(recorded, kind, endpoint), frozenset[str]()
+        is_settled = _is_settled(recorded) or self._has_been_mapped(recorded, endpoint, named)
+        if is_settled and not named.transcription:
+            said, doubtful = self._said(recorded, endpoint)
+            named = replace(named, said=said)
+        resolved = self._resolve(recorded, endpoint, named, is_settled=is_settled)
         prices = (
             self._book.prices(resolved.sku, recorded.at)
             if resolved.sku is not None
             else resolved.reason or Reason.MODEL_NOT_NAMED
         )
         usage = Usage(kind=kind, id=None, status=None, reported=recorded.reported, amounts=amounts)
-        return Repriced(usage=usage, endpoint=endpoint, named=named, resolved=resolved, priced=price(amounts, prices))
+        return Repriced(
+            usage=usage,
+            endpoint=endpoint,
+            named=named,
+            resolved=resolved,
+            priced=price(amounts, prices),
+            doubtful=doubtful,
+        )
 
-    def _resolve(self, recorded: Recorded, endpoint: Endpoint, named: Named) -> Resolved:
+    def _resolve(self, recorded: Recorded, endpoint: Endpoint, named: Named, *, is_settled: bool) -> Resolved:
         deployment = self._deployment(named)
-        if _is_settled(recorded) and (deployment is None or deployment.model is None):
+        if is_settled and (deployment is None or deployment.model is None):
             return _as_recorded(recorded, endpoint, deployment)
         if deployment is None and recorded.service is None and endpoint.model_is_deployment:
             return Resolved(
@@ -148,6 +166,56 @@ class Repricer:
             version = sku.version or (recorded.version if sku.model == recorded.model else None)
             sku = replace(sku, version=version, region=region)
         return replace(resolved, sku=sku, region=region)
+
+    def _said(self, recorded: Recorded, endpoint: Endpoint) -> tuple[str | None, frozenset[str]]:
+        """Return the name of the map that a session with this sku said, where that is certain, and those it may be."""
+        if not self._deployments or recorded.requested_model in self._deployments:
+            # As it goes live, the name in the URL comes first.
+            return None, frozenset()
+        names = self._names(recorded, endpoint)
+        listed = names.intersection(self._deployments)
+        makers = self._makers(recorded, endpoint)
+        if makers:
+            # By one of these it has come out as it is, and does so again.
+            return None, listed - makers
+        if listed and len(names) == 1:
+            return next(iter(listed)), frozenset()
+        foreign = {
+            name
+            for name in self._deployments
+            if endpoint.model_is_deployment
+            and (name == recorded.model or self._book.listed(endpoint.provider, name) is None)
+        }
+        return None, listed | foreign
+
+    def _makers(self, recorded: Recorded, endpoint: Endpoint) -> frozenset[str]:
+        """Return the names of the map by which a session that said them comes out as it is on record."""
+        sku = _as_recorded(recorded, endpoint, None).sku
+        found = self._known_makers.get((endpoint, sku))
+        if found is None:
+            said = {name: Named(requested=None, said=name) for name in self._deployments}
+            found = frozenset(name for name, named in said.items() if self._naming.resolve(endpoint, named).sku == sku)
+            self._known_makers[endpoint, sku] = found
+        return found
+
+    def _has_been_mapped(self, recorded: Recorded, endpoint: Endpoint, named: Named) -> bool:
+        """Whether what looks like a name that the session said is the model that the map has for another name."""
+        if named.transcription or named.said is None or recorded.requested_model in self._deployments:
+            return False
+        if recorded.service is None and endpoint.model_is_deployment:
+            return False
+        return bool(self._makers(recorded, endpoint))
+
+    def _names(self, recorded: Recorded, endpoint: Endpoint) -> frozenset[str]:
+        """Return every name that cards list for the model and the version of a record."""
+        key = provider, model, version = endpoint.provider, recorded.model, recorded.version
+        if key not in self._known_names:
+            names = {name for card in self._book.cards if card.provider is provider for name in card.names}
+            found = ((name, self._book.listed(provider, name)) for name in names)
+            self._known_names[key] = frozenset(
+                name for name, listed in found if listed and (listed.model, listed.version) == (model, version)
+            )
+        return self._known_names[key]
 
     def _deployment(self, named: Named) -> Deployment | None:
         for name in (named.requested, named.said):

@@ -10,7 +10,8 @@ class Timing:
     """When the responses of one socket were begun, and when the user's speech before them ended."""
 
     def __init__(self) -> None:
-        self.begun: dict[str, tuple[int, bool]] = {}
+        # When each response began, whether its first output was seen, and whether audio may come.
+        self.begun: dict[str, tuple[int, bool, bool]] = {}
         self._speech_ended_at: int | None = None
         self._is_stopped = False
 
@@ -19,9 +20,9 @@ class Timing:
         self.begun.clear()
         self._speech_ended_at, self._is_stopped = None, False
 
-    def begin(self, response: str, at: int) -> None:
-        """Take the begin of a response."""
-        self.begun[response] = (at, False)
+    def begin(self, response: str, at: int, *, speaks: bool = True) -> None:
+        """Take the begin of a response, and whether audio may be among its output."""
+        self.begun[response] = (at, False, speaks)
         if len(self.begun) > _MOST_OPEN:
             del self.begun[next(iter(self.begun))]
 
@@ -41,7 +42,7 @@ class Timing:
         Only the head is looked at: of a frame that hides its response further on, nothing is timed.
         """
         head = frame[:_HEAD] if isinstance(frame, str) else bytes(frame[:_HEAD]).decode("latin-1")
-        for response, (_, has_begun) in self.begun.items():
+        for response, (_, has_begun, _) in self.begun.items():
             if response in head:
                 return not has_begun or "audio.delta" in head
         return len(self.begun) == 1 and "response_id" not in head
@@ -52,14 +53,16 @@ class Timing:
             response = next(iter(self.begun))
         if response is None or response not in self.begun:
             return None, None
-        created_at, has_begun = self.begun[response]
+        created_at, has_begun, speaks = self.begun[response]
         to_audio = None
         if is_audio:
-            del self.begun[response]
             to_audio = seconds_between(self._speech_ended_at, at)
             self._speech_ended_at = None
+        if is_audio or not speaks:
+            # Nothing is awaited of it any more, so that its other deltas can be skipped at once.
+            del self.begun[response]
         else:
-            self.begun[response] = (created_at, True)
+            self.begun[response] = (created_at, True, True)
         return None if has_begun else seconds_between(created_at, at), to_audio
 
 

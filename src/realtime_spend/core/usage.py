@@ -33,7 +33,7 @@ _SPLIT = (0, 0)
 _NONE_OF_ANY = (0, 0, 0)
 # The keys of usage objects as JSON has them; a bounded number, since a service can make up any.
 _KEYS: dict[str, str] = {}
-_MOST_KEYS = 1_000
+_MOST_KEYS, _LONGEST_KEY = 1_000, 100
 _INTEGERS = {int}
 _Counts = tuple[int, int, int]
 
@@ -226,21 +226,26 @@ def numbers_text(usage: object, depth: int = _RAW_DEPTH) -> str | None:
         return None
     kept: list[str] = []
     for key, value in usage.items() if len(usage) <= _RAW_KEYS else list(usage.items())[:_RAW_KEYS]:
+        name = _KEYS.get(key) or _key(key)
+        if name is None:
+            continue
         if type(value) is int and -_LARGEST_KEPT <= value <= _LARGEST_KEPT:
-            kept.append(f"{_KEYS.get(key) or _key(key)}{value}")
+            kept.append(f"{name}{value}")
         elif isinstance(value, dict) and depth > 1:
-            kept.append(f"{_key(key)}{numbers_text(value, depth - 1)}")
+            kept.append(f"{name}{numbers_text(value, depth - 1)}")
         elif _is_number(value) or (key == "type" and value in ("tokens", "duration")):
-            kept.append(f"{_key(key)}{json.dumps(value)}")
+            kept.append(f"{name}{json.dumps(value)}")
     return f"{{{','.join(kept)}}}"
 
 
-def _key(key: str) -> str:
-    text = _KEYS.get(key)
-    if text is None:
-        text = f"{json.dumps(str(key))}:"
-        if len(_KEYS) < _MOST_KEYS:
-            _KEYS[key] = text
+def _key(key: object) -> str | None:
+    """Write a key as JSON has it; None for one of a length that no name of a count has."""
+    name = str(key)
+    if len(name) > _LONGEST_KEY:
+        return None
+    text = f"{json.dumps(name)}:"
+    if len(_KEYS) < _MOST_KEYS:
+        _KEYS[name] = text
     return text
 
 

@@ -1,18 +1,22 @@
-"""Writes a copy of a ledger, file by file: whole, or not at all, and never over anything that is there."""
+"""Writes a copy of a ledger, file by file: whole, or not at all, and never over anything that is there.
+
+It is written into a hidden folder beside, which takes its name when it is whole. A program that is killed leaves that
+one behind, under a name that no other copy takes.
+"""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
     from typing import BinaryIO
 
 _FILE_MODE = 0o600
-_FOLDER_MODE = 0o700
 
 
 class LedgerCopy:
@@ -29,18 +33,25 @@ class LedgerCopy:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is not a folder; name a new one")
         self.folder = folder
-        self._made_folder = not folder.exists()
-        self._made: list[Path] = []
+        # A link to a folder is followed, not replaced.
+        self._target = folder.resolve()
+        if self._target == Path.cwd():
+            # The user's shell would go on in the empty folder that the copy took the place of.
+            raise ValueError(f"{folder} is the folder you are in; name another one")
+        self._unfinished: Path | None = None
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
         try:
-            self.folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            is_empty = not any(self.folder.iterdir())
+            if self._target.exists() and any(self._target.iterdir()):
+                raise ValueError(f"{self.folder} is not empty; name a new folder, or empty this one")
+            parent = self._target.parent
+            if not parent.exists():
+                parent.mkdir(parents=True, exist_ok=True)
+            # Only its owner may enter it.
+            self._unfinished = Path(tempfile.mkdtemp(prefix=f".{self._target.name}.", suffix=".unfinished", dir=parent))
         except OSError as error:
             raise self._unwritable(error) from error
-        if not is_empty:
-            raise ValueError(f"{self.folder} is not empty; name a new folder, or empty this one")
         return self
 
     def __exit__(
@@ -48,21 +59,26 @@ class LedgerCopy:
     ) -> None:
         try:
             self._finish()
+            if kind is None and self._unfinished is not None:
+                # It takes the place of an empty folder, and of nothing else.
+                self._unfinished.rename(self._target)
+                self._unfinished = None
         except OSError as unwritten:
-            self._remove()
             raise self._unwritable(unwritten) from error
-        if kind is not None:
-            self._remove()
+        finally:
+            if self._unfinished is not None:
+                shutil.rmtree(self._unfinished, ignore_errors=True)
 
     def begin(self, name: str) -> None:
         """Begin the file of this name."""
-        path = self.folder / name
+        if self._unfinished is None:
+            raise ValueError("the copy was not entered")
+        path = self._unfinished / name
         try:
             self._finish()
             self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb")
         except OSError as error:
             raise self._unwritable(error) from error
-        self._made.append(path)
 
     def write(self, line: bytes) -> None:
         """Add a line to the file that was begun last."""
@@ -78,14 +94,6 @@ class LedgerCopy:
         if file is not None:
             # Closing writes what is still in the buffer, and closes even if that fails.
             file.close()
-
-    def _remove(self) -> None:
-        for path in self._made:
-            with suppress(OSError):
-                path.unlink()
-        if self._made_folder:
-            with suppress(OSError):
-                self.folder.rmdir()
 
     def _unwritable(self, error: OSError) -> ValueError:
         return ValueError(f"{self.folder} cannot be written: {error.strerror}; name another folder")

@@ -22,6 +22,9 @@ class Observer(Protocol):
     def frame(self, data: str | bytes | bytearray) -> None:
         """A whole message arrived from the server."""
 
+    def taker(self) -> Callable[[str | bytes | bytearray], None]:
+        """Return what does as `frame` does, for who is to call it with every message."""
+
     def fragment(self, data: bytes | bytearray, *, first: bool, final: bool) -> None:
         """One frame of a message in several frames arrived."""
 
@@ -30,6 +33,9 @@ class Observer(Protocol):
 
     def dropped(self) -> None:
         """The socket's object was freed, perhaps without an end. The garbage collector calls it, amid anything."""
+
+    def abandon(self) -> None:
+        """The hook watches this socket no further: whatever is still handed over is none of ours, its end included."""
 
     def can_leave_by(self, leave: Callable[[], None]) -> None:
         """Take what stops the watching: a socket of an unknown URL may turn out to be none of ours."""

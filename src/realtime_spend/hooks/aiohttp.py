@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import wrapt
 
-from realtime_spend.hooks.attaching import Hook, Place, port_of
+from realtime_spend.core.endpoints import port_of
+from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,10 +71,9 @@ class AiohttpHook(Hook):
 
     def release(self, connection: Any) -> None:
         """Give the connection its own reader back, and its method."""
-        vars(connection).pop("receive", None)
+        restore(connection, "receive")
         reader = getattr(connection, "_reader", None)
         if isinstance(reader, WatchedReader):
-            reader.leave()
             connection._reader = reader.__wrapped__  # noqa: SLF001 - as above
 
 
@@ -82,34 +82,31 @@ class WatchedReader(wrapt.ObjectProxy):  # type: ignore[type-arg]  # no generic 
 
     def __init__(self, reader: Any, kinds: tuple[Any, ...], ends: tuple[Any, ...], observer: Observer) -> None:
         super().__init__(reader)
-        self._self_read, self._self_kinds, self._self_ends = reader.read, kinds, ends
-        self._self_whole, self._self_closed = observer.frame, observer.closed
+        # In one place, since a proxy's attributes take long to look up.
+        self._self_watch = reader.read, observer.taker(), kinds, ends, observer.closed
 
     async def read(self) -> Any:
         """Read the next message, which the observer sees before the program."""
+        read, whole, kinds, ends, closed = self._self_watch
         try:
-            message = await self._self_read()
+            message = await read()
         except _UNFINISHED:
             # The program gave up waiting. The connection goes on.
             raise
         except Exception:
-            self._self_closed()
+            closed()
             raise
         kind = message.type
-        if kind in self._self_kinds:
-            self._self_whole(message.data)
-        elif kind in self._self_ends:
+        if kind in kinds:
+            whole(message.data)
+        elif kind in ends:
             # Nothing comes after it, and a program that closes by itself may not do so.
-            self._self_closed()
+            closed()
         return message
-
-    def leave(self) -> None:
-        """See no more, not even what somebody is waiting for just now."""
-        self._self_kinds = self._self_ends = ()
 
 
 def _watch_receive(connection: Any, kinds: tuple[Any, ...], observer: Observer) -> None:
-    reference, receive_of = weakref.ref(connection), type(connection).receive
+    reference, receive_of = weakref.ref(connection), inner(connection, "receive")
 
     async def receiving(connection: Any, *args: Any, **kwargs: Any) -> Any:
         message = await receive_of(connection, *args, **kwargs)
@@ -117,7 +114,7 @@ def _watch_receive(connection: Any, kinds: tuple[Any, ...], observer: Observer) 
             observer.frame(message.data)
         return message
 
-    connection.receive = lambda *args, **kwargs: receiving(reference(), *args, **kwargs)
+    override(connection, "receive", lambda *args, **kwargs: receiving(reference(), *args, **kwargs))
 
 
 def _place_of(response: Any) -> Place:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from realtime_spend.hooks.attaching import Hook, Place
+from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,23 +44,27 @@ class AiortcHook(Hook):
 
     def attach(self, connection: Any, observer: Observer) -> None:
         """Watch what the channel emits, rather than listen: a program may count its listeners."""
-        reference, emit_of = weakref.ref(connection), type(connection).emit
-        if connection.readyState == "open":
+        reference, emit_of, whole = weakref.ref(connection), inner(connection, "emit"), observer.taker()
+        if is_open := connection.readyState == "open":
             observer.opened()
 
         def emit(event: str, *args: Any, **kwargs: Any) -> Any:
-            if event == "open":
+            nonlocal is_open
+            if event == "message" and args:
+                if not is_open:
+                    # A channel that the other side opened is open from the beginning, and says so to nobody.
+                    is_open = True
+                    observer.opened()
+                whole(args[0])
+            elif event == "open":
+                is_open = True
                 observer.opened()
-            elif event == "message" and args:
-                # A channel that the other side opened is open from the beginning, and says so to nobody.
-                observer.opened()
-                observer.frame(args[0])
             elif event == "close":
                 observer.closed()
             return emit_of(reference(), event, *args, **kwargs)
 
-        connection.emit = emit
+        override(connection, "emit", emit)
 
     def release(self, connection: Any) -> None:
-        """Leave the method of the class."""
-        vars(connection).pop("emit", None)
+        """Leave the method that was there."""
+        restore(connection, "emit")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from realtime_spend.containment import Containment
     from realtime_spend.hooks import Observe, Observer
 
-_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
+# Stands for a method that a connection did not have of its own.
+_OF_THE_CLASS = object()
 
 
 class Place(NamedTuple):
@@ -29,9 +30,38 @@ class Place(NamedTuple):
     query: str
 
 
-def port_of(scheme: str, port: int | None) -> int | None:
-    """Return the port that a URL means: its own, else that of its scheme."""
-    return port or _PORTS.get(scheme)
+def inner(target: Any, name: str) -> Callable[..., Any]:
+    """Return the method that is there now as a function of the object: its own if it has one, else its class's."""
+    own = _own(target, name)
+    if own is _OF_THE_CLASS:
+        found: Callable[..., Any] = getattr(type(target), name)
+        return found
+    return lambda _target, *args, **kwargs: own(*args, **kwargs)
+
+
+def override(target: Any, name: str, method: Any) -> None:
+    """Set a method on this one object, and remember in it what it takes the place of."""
+    method.in_place_of = _own(target, name)
+    setattr(target, name, method)
+
+
+def restore(target: Any, *names: str) -> None:
+    """Put back what `override` took the place of. What somebody has set over it since stays, and so passes through."""
+    for name in names:
+        before = getattr(getattr(target, name, None), "in_place_of", None)
+        if before is _OF_THE_CLASS:
+            delattr(target, name)
+        elif before is not None:
+            setattr(target, name, before)
+
+
+def _own(target: Any, name: str) -> Any:
+    """Return the method that this one object was given, `_OF_THE_CLASS` if it was given none.
+
+    Its `__dict__` is not asked: the interpreter would make one from then on, and all its attributes would be slower.
+    """
+    found = getattr(target, name)
+    return _OF_THE_CLASS if getattr(found, "__self__", None) is target else found
 
 
 class Watched(NamedTuple):
@@ -45,8 +75,8 @@ class Watched(NamedTuple):
 class Hook(ABC):
     """Watches every client connection of one library that is opened while it is installed.
 
-    A class of the library is patched in one place; all else is set on the single instance whose URL matches, so that
-    the other sockets of the process pay nothing per frame.
+    A class of the library is patched where connections begin (and, of some, where they end); all else is set on the
+    single instance whose URL matches, so that the other sockets of the process pay nothing per frame.
     """
 
     library: ClassVar[str]
@@ -91,6 +121,9 @@ class Hook(ABC):
         self._observe = None
         for watched in self._live.copy().values():
             self.let_go(watched.reference())
+        self._unwrap()
+
+    def _unwrap(self) -> None:
         kept = []
         for owner, name, wrapper in self._patched:
             # Somebody may have wrapped us meanwhile: then our wrapper stays where it is and passes everything through.
@@ -132,14 +165,15 @@ class Hook(ABC):
         watched = self._live.get(id(connection))
         return None if watched is None else watched.observer
 
-    def let_go(self, connection: Any) -> Observer | None:
-        """Watch this connection no further; return who did."""
+    def let_go(self, connection: Any) -> None:
+        """Watch this connection no further."""
         watched = self._live.pop(id(connection), None)
         if watched is None:
-            return None
+            return
         watched.finalizer.detach()
+        # A read that is waiting just now will still hand over what it gets.
+        watched.observer.abandon()
         self.release(connection)
-        return watched.observer
 
     async def until_ended(self, ending: Awaitable[Any], observer: Observer) -> Any:
         """Await what ends a connection. Of several tasks that do, the last to return tells: it may still be reading."""
@@ -180,6 +214,8 @@ class Hook(ABC):
         try:
             self.patch(module)
         except Exception as error:  # noqa: BLE001 - a changed library must not break the host; it is said aloud
+            # Half of it would be watched otherwise.
+            self._unwrap()
             self._containment.cannot_watch(self.library, _installed(self.distribution), error)
 
 

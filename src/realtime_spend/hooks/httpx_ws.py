@@ -5,7 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from realtime_spend.hooks.attaching import Hook, Place, port_of
+from realtime_spend.core.endpoints import port_of
+from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -34,8 +35,9 @@ class HttpxWsHook(Hook):
         self, wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         wrapped(*args, **kwargs)
-        # A session over a stream that the program opened itself has no response, and so no URL.
-        if getattr(instance, "response", None) is None:
+        # A session over a stream that the program opened itself has no response, and so no URL. Before release 0.6
+        # none has even the attribute, and then the fault of not finding it says so.
+        if getattr(instance, "response", wrapped) is None:
             return
         observer = self.begin(instance, lambda: _place_of(instance.response.request.url))
         if observer is not None:
@@ -63,41 +65,37 @@ class HttpxWsHook(Hook):
         from wsproto.events import BytesMessage, CloseConnection, TextMessage  # noqa: PLC0415 - the host has it
 
         protocol = connection.connection
-        reference, events_of = weakref.ref(protocol), type(protocol).events
-        see, messages = _seeing(observer), (TextMessage, BytesMessage)
+        reference, events_of = weakref.ref(protocol), inner(protocol, "events")
+        whole, part, messages = observer.taker(), _joining(observer), (TextMessage, BytesMessage)
+        is_within = False
 
         def events() -> Iterator[Any]:
+            nonlocal is_within
             for event in events_of(reference()):
-                # We may be told to leave while some of what has arrived is yet to be handed out.
-                is_watched = vars(reference()).get("events") is events
-                if is_watched and isinstance(event, messages):
-                    see(event)
+                if isinstance(event, messages):
+                    # It may be part of a message, even part of a frame.
+                    if event.message_finished and not is_within:
+                        whole(event.data)
+                    else:
+                        part(event, first=not is_within)
+                        is_within = not event.message_finished
                 elif isinstance(event, CloseConnection):
                     observer.closed()
                 yield event
 
-        protocol.events = events
+        override(protocol, "events", events)
 
     def release(self, connection: Any) -> None:
-        """Leave the method of the class."""
-        vars(connection.connection).pop("events", None)
+        """Leave the method that was there."""
+        restore(connection.connection, "events")
 
 
-def _seeing(observer: Observer) -> Callable[[Any], None]:
-    """Return what takes message events, which may be parts of a message, even parts of a frame."""
-    is_within = False
+def _joining(observer: Observer) -> Callable[..., None]:
+    def part(event: Any, *, first: bool) -> None:
+        data = event.data.encode() if isinstance(event.data, str) else event.data
+        observer.fragment(data, first=first, final=event.message_finished)
 
-    def see(event: Any) -> None:
-        nonlocal is_within
-        data, is_final = event.data, event.message_finished
-        if is_final and not is_within:
-            observer.frame(data)
-            return
-        part = data.encode() if isinstance(data, str) else data
-        observer.fragment(part, first=not is_within, final=is_final)
-        is_within = not is_final
-
-    return see
+    return part
 
 
 def _place_of(url: Any) -> Place:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from realtime_spend.hooks.attaching import Hook, Place, port_of
+from realtime_spend.core.endpoints import port_of
+from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +41,9 @@ class WebsocketClientHook(Hook):
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         # What it was connected to before has ended, whether or not anybody said so.
-        if (before := self.let_go(instance)) is not None:
+        if (before := self.observer_of(instance)) is not None:
             before.closed()
+            self.let_go(instance)
         result = wrapped(*args, **kwargs)
         url = args[0] if args else kwargs.get("url")
         observer = self.begin(instance, lambda: _place_of(url))
@@ -54,8 +56,8 @@ class WebsocketClientHook(Hook):
 
         The methods hold the connection, as its own do that it gave to the buffer of its frames.
         """
-        recv_frame_of, shutdown_of = type(connection).recv_frame, type(connection).shutdown
-        whole, fragment = observer.frame, observer.fragment
+        recv_frame_of, shutdown_of = (inner(connection, method) for method in _WATCHED)
+        whole, fragment = observer.taker(), observer.fragment
 
         def recv_frame() -> Any:
             try:
@@ -65,9 +67,6 @@ class WebsocketClientHook(Hook):
                 if not getattr(connection, "connected", True):
                     observer.closed()
                 raise
-            if vars(connection).get("recv_frame") is not recv_frame:
-                # We were told to leave, or it was connected anew, while this thread waited.
-                return frame
             opcode = frame.opcode
             if opcode in (_TEXT, _BINARY):
                 if frame.fin:
@@ -86,13 +85,12 @@ class WebsocketClientHook(Hook):
             finally:
                 observer.closed()
 
-        connection.recv_frame = recv_frame
-        connection.shutdown = shutdown
+        override(connection, "recv_frame", recv_frame)
+        override(connection, "shutdown", shutdown)
 
     def release(self, connection: Any) -> None:
-        """Leave the methods of the class."""
-        for method in _WATCHED:
-            vars(connection).pop(method, None)
+        """Leave the methods that were there."""
+        restore(connection, *_WATCHED)
 
 
 def _place_of(url: Any) -> Place:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from realtime_spend.hooks.attaching import Hook, Place
+from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +48,8 @@ class WebsocketsHook(Hook):
 
         text, binary, continuation = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
         reference = weakref.ref(connection)
-        events_received_of, receive_eof_of = type(connection).events_received, type(connection).receive_eof
-        whole, fragment = observer.frame, observer.fragment
+        events_received_of, receive_eof_of = (inner(connection, method) for method in _WATCHED)
+        whole, fragment = observer.taker(), observer.fragment
 
         def events_received() -> Any:
             events = events_received_of(reference())
@@ -76,13 +76,12 @@ class WebsocketsHook(Hook):
             finally:
                 observer.closed()
 
-        connection.events_received = events_received
-        connection.receive_eof = receive_eof
+        override(connection, "events_received", events_received)
+        override(connection, "receive_eof", receive_eof)
 
     def release(self, connection: Any) -> None:
-        """Leave the methods of the class."""
-        for method in _WATCHED:
-            vars(connection).pop(method, None)
+        """Leave the methods that were there."""
+        restore(connection, *_WATCHED)
 
 
 def _place_of(protocol: Any) -> Place:

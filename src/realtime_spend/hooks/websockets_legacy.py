@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from realtime_spend.hooks.attaching import Hook, Place
+from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,8 +49,8 @@ class LegacyWebsocketsHook(Hook):
     def attach(self, connection: Any, observer: Observer) -> None:
         """Watch the beginning, messages and the end."""
         reference = weakref.ref(connection)
-        connection_open_of, connection_lost_of = type(connection).connection_open, type(connection).connection_lost
-        read_message_of, whole = type(connection).read_message, observer.frame
+        connection_open_of, read_message_of, connection_lost_of = (inner(connection, method) for method in _WATCHED)
+        whole = observer.taker()
 
         def connection_open() -> None:
             # The task that reads is made in there, and an event loop may let it begin at once.
@@ -58,10 +58,8 @@ class LegacyWebsocketsHook(Hook):
             connection_open_of(reference())
 
         async def read_message() -> Any:
-            protocol = reference()
-            message = await read_message_of(protocol)
-            # We may have been told to leave while it waited.
-            if message is not None and vars(protocol).get("read_message") is read_message:
+            message = await read_message_of(reference())
+            if message is not None:
                 whole(message)
             return message
 
@@ -71,14 +69,13 @@ class LegacyWebsocketsHook(Hook):
             finally:
                 observer.closed()
 
-        connection.connection_open = connection_open
-        connection.read_message = read_message
-        connection.connection_lost = connection_lost
+        override(connection, "connection_open", connection_open)
+        override(connection, "read_message", read_message)
+        override(connection, "connection_lost", connection_lost)
 
     def release(self, connection: Any) -> None:
-        """Leave the methods of the class."""
-        for method in _WATCHED:
-            vars(connection).pop(method, None)
+        """Leave the methods that were there."""
+        restore(connection, *_WATCHED)
 
 
 def _place_of(uri: Any) -> Place:

@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.measure import Measurement
+from rich.table import Table
+
+from realtime_spend.core import money
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from decimal import Decimal
+
     from rich.console import Console
-    from rich.table import Table
+
+    from realtime_spend.core.spending import Group
+
+Sums = TypeVar("Sums")
 
 _WIDEST = 200
+# Figures of nothing.
+_NOTHING = ("-", "0")
+
+
+def print_sums(
+    console: Console,
+    by: Sequence[str],
+    groups: Mapping[Group, Sums],
+    totals: Mapping[str, Sums],
+    problems: Sequence[str],
+    *,
+    figures: Mapping[str, Callable[[str, Sums], str]],
+    always: Collection[str],
+) -> None:
+    """Print a row a group, a total a currency, and what the figures leave out; `figures` are the columns of sums."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
+    for heading in by:
+        table.add_column(heading, no_wrap=True, footer="total" if heading == by[0] else "")
+    # What is nothing everywhere would only take the room of what is something.
+    figures = {
+        heading: figure
+        for heading, figure in figures.items()
+        if heading in always or any(figure(currency, sums) not in _NOTHING for currency, sums in totals.items())
+    }
+    for heading, figure in figures.items():
+        footer = "\n".join(figure(currency, sums) for currency, sums in totals.items())
+        table.add_column(heading, justify="right", no_wrap=True, footer=footer)
+    for (group, currency), sums in groups.items():
+        table.add_row(*(value or "-" for value in group), *(figure(currency, sums) for figure in figures.values()))
+    print_table(console, table)
+    for problem in problems:
+        console.print(f"! {problem}", style="yellow", markup=False)
+
+
+def sums_json(
+    by: Sequence[str],
+    groups: Mapping[Group, Sums],
+    totals: Mapping[str, Sums],
+    sums: Callable[[Sums], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the rows and the totals of the same as JSON."""
+    return {
+        "rows": [
+            {**dict(zip(by, group, strict=True)), "currency": currency, **sums(found)}
+            for (group, currency), found in groups.items()
+        ],
+        "totals": [{"currency": currency, **sums(found)} for currency, found in totals.items()],
+    }
+
+
+def amount_json(amount: Decimal | None) -> str | None:
+    """Return plain decimal text; None for what is not known."""
+    return None if amount is None else money.plain(amount)
 
 
 def print_table(console: Console, table: Table) -> None:

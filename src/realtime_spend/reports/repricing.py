@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from realtime_spend.core import money
-from realtime_spend.reports.printing import print_table
+from realtime_spend.reports.printing import amount_json, print_sums, sums_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from decimal import Decimal
 
     from rich.console import Console
 
@@ -31,11 +28,7 @@ def repricing_json(
     """Return the diff as JSON: money as plain decimal text, null where it is not known."""
     return {
         "schema": _SCHEMA,
-        "rows": [
-            {**dict(zip(by, group, strict=True)), "currency": currency, **_sums(change)}
-            for (group, currency), change in groups.items()
-        ],
-        "totals": [{"currency": currency, **_sums(change)} for currency, change in totals.items()],
+        **sums_json(by, groups, totals, _sums),
         "output": output,
         "problems": list(problems),
     }
@@ -49,23 +42,7 @@ def print_repricing(
     problems: Sequence[str],
 ) -> None:
     """Print a row a group, a total a currency, and what the figures leave out."""
-    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
-    for heading in by:
-        table.add_column(heading, no_wrap=True, footer="total" if heading == by[0] else "")
-    # Where no usage gained or lost its price, columns that say so would only take room.
-    figures = {
-        heading: figure
-        for heading, figure in _FIGURES.items()
-        if heading in _ALWAYS or any(figure(currency, change) != "-" for currency, change in totals.items())
-    }
-    for heading, figure in figures.items():
-        footer = "\n".join(figure(currency, change) for currency, change in totals.items())
-        table.add_column(heading, justify="right", no_wrap=True, footer=footer)
-    for (group, currency), change in groups.items():
-        table.add_row(*(value or "-" for value in group), *(figure(currency, change) for figure in figures.values()))
-    print_table(console, table)
-    for problem in problems:
-        console.print(f"! {problem}", style="yellow", markup=False)
+    print_sums(console, by, groups, totals, problems, figures=_FIGURES, always=_ALWAYS)
 
 
 def _cost(currency: str, side: Side) -> str:
@@ -104,7 +81,7 @@ def _sums(change: PriceChange) -> dict[str, Any]:
         "changed": change.changed,
         "before": _side(change.before),
         "after": _side(change.after),
-        "difference": _text(change.difference),
+        "difference": amount_json(change.difference),
         "price_gained": _tally_json(change.gained),
         "price_lost": _tally_json(change.lost),
     }
@@ -112,16 +89,12 @@ def _sums(change: PriceChange) -> dict[str, Any]:
 
 def _side(side: Side) -> dict[str, Any]:
     return {
-        "cost": _text(side.cost),
-        "low": _text(side.low) if side.is_interval else None,
-        "high": _text(side.cost) if side.is_interval else None,
+        "cost": amount_json(side.cost),
+        "low": amount_json(side.low) if side.is_interval else None,
+        "high": amount_json(side.cost) if side.is_interval else None,
         "unpriced": side.unpriced,
     }
 
 
 def _tally_json(tally: Tally) -> dict[str, Any]:
-    return {"usages": tally.usages, "cost": _text(tally.cost)}
-
-
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else money.plain(amount)
+    return {"usages": tally.usages, "cost": amount_json(tally.cost)}

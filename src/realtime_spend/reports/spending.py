@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from realtime_spend.core import money
-from realtime_spend.reports.printing import print_table
+from realtime_spend.reports.printing import amount_json, print_sums, sums_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from decimal import Decimal
 
     from rich.console import Console
 
@@ -22,14 +19,7 @@ def spending_json(
     by: Sequence[str], groups: Mapping[Group, Spending], totals: Mapping[str, Spending], problems: Sequence[str]
 ) -> dict[str, Any]:
     """Return the sums as JSON: money and seconds as plain decimal text."""
-    return {
-        "rows": [
-            {**dict(zip(by, group, strict=True)), "currency": currency, **_sums(spent)}
-            for (group, currency), spent in groups.items()
-        ],
-        "totals": [{"currency": currency, **_sums(spent)} for currency, spent in totals.items()],
-        "problems": list(problems),
-    }
+    return {**sums_json(by, groups, totals, _sums), "problems": list(problems)}
 
 
 def print_spending(
@@ -40,23 +30,7 @@ def print_spending(
     problems: Sequence[str],
 ) -> None:
     """Print a row a group, a total a currency, and what the figures leave out."""
-    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
-    for heading in by:
-        table.add_column(heading, no_wrap=True, footer="total" if heading == by[0] else "")
-    # What is nothing everywhere would only take the room of what is something.
-    figures = {
-        heading: figure
-        for heading, figure in _FIGURES.items()
-        if heading in _ALWAYS or any(figure(currency, spent) not in ("-", "0") for currency, spent in totals.items())
-    }
-    for heading, figure in figures.items():
-        footer = "\n".join(figure(currency, spent) for currency, spent in totals.items())
-        table.add_column(heading, justify="right", no_wrap=True, footer=footer)
-    for (group, currency), spent in groups.items():
-        table.add_row(*(value or "-" for value in group), *(figure(currency, spent) for figure in figures.values()))
-    print_table(console, table)
-    for problem in problems:
-        console.print(f"! {problem}", style="yellow", markup=False)
+    print_sums(console, by, groups, totals, problems, figures=_FIGURES, always=_ALWAYS)
 
 
 def _cost(currency: str, spent: Spending) -> str:
@@ -91,9 +65,9 @@ _ALWAYS = ("usages", "cost")
 
 def _sums(spent: Spending) -> dict[str, Any]:
     return {
-        "cost": _text(spent.cost),
-        "low": _text(spent.low) if spent.is_interval else None,
-        "high": _text(spent.cost) if spent.is_interval else None,
+        "cost": amount_json(spent.cost),
+        "low": amount_json(spent.low) if spent.is_interval else None,
+        "high": amount_json(spent.cost) if spent.is_interval else None,
         "quantities": {part: money.plain(quantity) for part, quantity in spent.quantities.items()},
         "costs": {part: money.plain(cost) for part, cost in spent.costs.items()},
         "usages": spent.usages,
@@ -101,7 +75,3 @@ def _sums(spent: Spending) -> dict[str, Any]:
         "missing": spent.missing,
         "unpriced": spent.unpriced,
     }
-
-
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else money.plain(amount)

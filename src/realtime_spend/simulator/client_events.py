@@ -75,7 +75,7 @@ async def _item_create(session: Session, event: Event) -> None:
     before = session.conversation.last_item_id
     given = item.get("id")
     item_id = given if isinstance(given, str) and given else session.dice.new_id("item")
-    session.conversation.add(item_id, item_tokens(item, session.config.bytes_per_ms))
+    session.conversation.add(item_id, item_tokens(item, session.config.bytes_per_ms), item)
     shown = {**item, "id": item_id, "object": "realtime.item", "status": "completed"}
     if isinstance(item.get("content"), list):
         # Audio is not sent back.
@@ -109,9 +109,9 @@ async def _item_truncate(session: Session, event: Event) -> None:
 
 async def _item_retrieve(session: Session, event: Event) -> None:
     item_id = _text(event, "item_id")
-    if item_id in session.conversation:
-        # What it held is not kept.
-        item = {"id": item_id, "object": "realtime.item", "type": "message", "status": "completed", "content": []}
+    outline = session.conversation.outline(item_id)
+    if outline is not None:
+        item = {"id": item_id, "object": "realtime.item", "status": "completed", **outline}
         await session.send("conversation.item.retrieved", item=item)
     else:
         await _no_such_item(session, event, "item_retrieve_invalid_item_id")

@@ -135,10 +135,11 @@ class InputAudio:
         before = session.conversation.last_item_id
         await session.send("input_audio_buffer.committed", previous_item_id=before, item_id=item_id)
         seen, self._pictures = self._pictures * IMAGE_TOKENS, 0
-        session.conversation.add(item_id, Tokens(audio=audio_tokens(milliseconds), image=seen))
         content = [{"type": "input_audio", "transcript": None}]
-        item = {"id": item_id, "object": "realtime.item", "type": "message", "status": "completed"}
-        await send_item(session, {**item, "role": "user", "content": content}, before)
+        item: dict[str, Any] = {"id": item_id, "object": "realtime.item", "type": "message", "status": "completed"}
+        item |= {"role": "user", "content": content}
+        session.conversation.add(item_id, Tokens(audio=audio_tokens(milliseconds), image=seen), item)
+        await send_item(session, item, before)
         chosen = session.config.transcription
         if chosen is None:
             return

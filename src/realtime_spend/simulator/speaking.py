@@ -84,7 +84,7 @@ async def _open(session: Session, speech: Speech, *, in_conversation: bool) -> N
         event = "conversation.item.added" if dialect is Dialect.GA else "conversation.item.created"
         await session.send(event, previous_item_id=session.conversation.last_item_id, item=item)
         # From here on a client may truncate or delete it.
-        session.conversation.begin(speech.item_id)
+        session.conversation.begin(speech.item_id, speech.item(dialect, "in_progress"))
     part = {"type": "audio", "transcript": ""} if speech.spoken else {"type": "text", "text": ""}
     await session.send("response.content_part.added", **speech.place(), part=part)
 

@@ -19,6 +19,11 @@ _CHARACTERS_PER_TOKEN = 4
 IMAGE_TOKENS = 194
 # Older items fall out of the context, as they do when a service truncates.
 _MOST_ITEMS = 1000
+# What is kept of an item to answer a client that asks for it again.
+_NAMES = ("type", "role", "name", "call_id", "server_label", "approval_request_id")
+_TEXTS = ("arguments", "output")
+_LONGEST_NAME = 100
+_MOST_PARTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +76,11 @@ class ResponseTokens:
 
 
 class Conversation:
-    """The items a session remembers, as token counts; their content is never kept."""
+    """The items a session remembers, as token counts and outlines; their content is never kept."""
 
     def __init__(self) -> None:
         self._items: dict[str, Tokens] = {}
+        self._outlines: dict[str, dict[str, Any]] = {}
         # Items on their way; with the tokens that are to be kept of them where a client has cut them already.
         self._unfinished: dict[str, int | None] = {}
 
@@ -87,15 +93,16 @@ class Conversation:
         """Whether an item of this id is remembered."""
         return item_id in self._items
 
-    def add(self, item_id: str, tokens: Tokens) -> None:
-        """Remember an item; past a bound the oldest is forgotten."""
+    def add(self, item_id: str, tokens: Tokens, item: dict[str, Any] | None = None) -> None:
+        """Remember what an item weighs and what it is, a user's message by default; past a bound the oldest goes."""
         self._items[item_id] = tokens
+        self._outlines[item_id] = _outline(item or {})
         if len(self._items) > _MOST_ITEMS:
             self.remove(next(iter(self._items)))
 
-    def begin(self, item_id: str) -> None:
+    def begin(self, item_id: str, item: dict[str, Any] | None = None) -> None:
         """Remember an item whose weight is known when it is finished."""
-        self.add(item_id, Tokens())
+        self.add(item_id, Tokens(), item)
         self._unfinished[item_id] = None
 
     def finish(self, item_id: str, tokens: Tokens) -> None:
@@ -107,6 +114,7 @@ class Conversation:
     def remove(self, item_id: str) -> bool:
         """Forget an item; `False` when there is no such item."""
         self._unfinished.pop(item_id, None)
+        self._outlines.pop(item_id, None)
         return self._items.pop(item_id, None) is not None
 
     def truncate(self, item_id: str, audio_end_ms: int) -> bool:
@@ -124,6 +132,10 @@ class Conversation:
     def find(self, item_id: str) -> Tokens | None:
         """Count one item; `None` when there is no such item."""
         return self._items.get(item_id)
+
+    def outline(self, item_id: str) -> dict[str, Any] | None:
+        """Say what an item is, without what it says; `None` when there is no such item."""
+        return self._outlines.get(item_id)
 
     def shorten(self, most: int) -> None:
         """Drop the oldest items until no more than so many tokens are left; the newest stays in any case."""
@@ -163,6 +175,22 @@ def item_tokens(item: dict[str, Any], bytes_per_ms: int) -> Tokens:
         else:
             counted += Tokens(text=text_tokens(str(part.get("text") or part.get("transcript") or "")))
     return counted
+
+
+def _outline(item: dict[str, Any]) -> dict[str, Any]:
+    """Keep of an item the names by which a client tells what it is; the texts that it must have are empty."""
+    named = {key: item[key][:_LONGEST_NAME] for key in _NAMES if isinstance(item.get(key), str)}
+    outline: dict[str, Any] = {"type": "message", **named, **{key: "" for key in _TEXTS if key in item}}
+    if outline["type"] == "message":
+        parts = item.get("content")
+        types = [part.get("type") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+        outline["content"] = [_part(type_[:_LONGEST_NAME]) for type_ in types[:_MOST_PARTS] if isinstance(type_, str)]
+        outline.setdefault("role", "user")
+    return outline
+
+
+def _part(type_: str) -> dict[str, Any]:
+    return {"type": type_, "transcript": None} if type_.endswith("audio") else {"type": type_}
 
 
 def encoded_size(base64_text: str) -> int:

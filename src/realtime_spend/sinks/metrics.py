@@ -7,6 +7,7 @@ start, and a forked child can start from zero, where a synchronous counter would
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import deque
@@ -271,3 +272,13 @@ def metrics_of(provider: MeterProvider) -> Metrics:
         if is_global and not _OF_GLOBAL:
             _OF_GLOBAL.append(found)
         return found
+
+
+def _after_fork_in_child() -> None:
+    # Whether or not anything is instrumented just now: the totals are reported all the same.
+    for metrics in list(_BY_PROVIDER.values()):
+        metrics.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
