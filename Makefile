@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test check format lint types contracts coverage bench stack clean
+.PHONY: help demo test matrix check format lint types contracts coverage bench stack clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ demo: .venv/demo-is-ready ## simulated services, real clients, and truth beside 
 
 test: .venv/dev-is-ready ## all tests (those of the real collector and Prometheus need `make stack` first)
 	$(BIN)/python -m pytest
+
+matrix: .venv/dev-is-ready ## the oldest and newest versions of each library watched (environments are kept outside the tree)
+	$(BIN)/python -m pytest -m matrix tests/hooks/test_versions.py
 
 check: lint types contracts stack coverage ## everything that CI does
 
@@ -34,8 +37,8 @@ contracts: .venv/dev-is-ready
 coverage: .venv/dev-is-ready
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
-bench: .venv/dev-is-ready ## what the instrumentation costs, as ratios in interleaved rounds
-	$(BIN)/python bench/frames.py
+bench: .venv/dev-is-ready ## what the instrumentation costs, as ratios in interleaved rounds (DOCS=1 writes docs/performance.md)
+	$(BIN)/python -m bench $(if $(DOCS),--write)
 
 stack: ## obtain the real collector and Prometheus 3 (built from their Go modules once, kept outside the tree)
 	bash tests/stack/obtain.sh

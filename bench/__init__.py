@@ -1,0 +1,1 @@
+"""What realtime-spend costs the programs that it watches: measured, said, and nothing asserted."""
