@@ -86,7 +86,10 @@ def _frames(name: str) -> list[tuple[bytes, str]]:
             (events.delta(SIZES[1], order), f"audio delta, {SIZES[1] // 1024} KB, {order}")
             for order in (Order.EVENT_ID_FIRST, Order.TYPE_LAST)
         ]
-        found += [(events.text_delta(), "text delta, no audio"), (events.rate_limits(), "rate_limits.updated")]
+        found += [
+            (events.text_delta(), "text delta of a response without audio"),
+            (events.rate_limits(), "rate_limits.updated"),
+        ]
     return found
 
 
@@ -96,7 +99,8 @@ def _target(what: str) -> str:
 
 def _begin_response(watched: Library, frame: bytes) -> None:
     """Bring the session to where deltas come: a response is begun, and the first of its deltas has come."""
-    for event in (events.session_created(), events.response_created(0), frame):
+    modality = "text" if frame == events.text_delta() else "audio"
+    for event in (events.session_created(), events.response_created(0, modality), frame):
         watched.take(event, 1)
 
 

@@ -57,9 +57,15 @@ def session_created() -> bytes:
     return written({"type": "session.created", "event_id": "event_0", "session": session})
 
 
-def response_created(number: int) -> bytes:
+def response_created(number: int, modality: str = "audio") -> bytes:
     """Return what begins a response."""
-    response = {"object": "realtime.response", "id": f"resp_{number}", "status": "in_progress", "usage": None}
+    response = {
+        "object": "realtime.response",
+        "id": f"resp_{number}",
+        "status": "in_progress",
+        "output_modalities": [modality],
+        "usage": None,
+    }
     return written({"type": "response.created", "event_id": f"event_{number}", "response": response})
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from realtime_spend.core.connection import Connection
 from realtime_spend.core.events import LARGEST_BEGINNING, begins_session
-from realtime_spend.core.frames import DELTAS_BYTES, DELTAS_TEXT, TYPE_FIRST_BYTES, TYPE_FIRST_TEXT, Reassembly
+from realtime_spend.core.frames import DELTAS_BYTES, DELTAS_TEXT, Reassembly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,24 +67,25 @@ class Watcher:
     def taker(self) -> Callable[[str | bytes | bytearray], None]:
         """Return what does as `frame` does, and is done with most messages before that is even called.
 
-        What it costs is what watching costs: nearly all messages are deltas, and most services write `type` first.
+        What it costs is what watching costs: nearly all messages are deltas that nothing is awaited of.
         """
-        begun, frame, is_first = self._begun, self.frame, True
+        begun, frame, learned = self._begun, self.frame, self._connection.learned
+        offset = 1
 
         def take(data: str | bytes | bytearray) -> None:
-            nonlocal is_first
+            nonlocal offset
             try:
+                # As `DeltaFilter.is_delta` begins.
                 if isinstance(data, str):
-                    if is_first and data.startswith(DELTAS_TEXT, 1) and not begun:
-                        return
-                    is_first = data.startswith(TYPE_FIRST_TEXT)
+                    is_delta = data.startswith(DELTAS_TEXT, offset) and (offset == 1 or data.find("{", 1, offset) < 0)
                 else:
-                    if is_first and data.startswith(DELTAS_BYTES, 1) and not begun:
-                        return
-                    is_first = data.startswith(TYPE_FIRST_BYTES)
-            except Exception:  # noqa: BLE001 - what cannot be asked how it begins, `frame` takes without harm
-                is_first = False
+                    is_delta = data.startswith(DELTAS_BYTES, offset) and (offset == 1 or data.find(b"{", 1, offset) < 0)
+                if is_delta and not begun:
+                    return
+            except Exception:  # noqa: BLE001, S110 - what cannot be asked how it begins, `frame` takes without harm
+                pass
             frame(data)
+            offset = learned()
 
         return take
 

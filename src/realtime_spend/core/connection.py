@@ -41,7 +41,8 @@ class Connection:
         self.is_closed = False
         self._named = Named(requested=endpoint.requested_model, said=None)
         # Whether a message can be skipped, unless the first output of a response that has `begun` is awaited.
-        self.is_delta = DeltaFilter().is_delta
+        known = DeltaFilter()
+        self.is_delta, self.learned = known.is_delta, known.learned
         self.begun = self._timing.begun
 
     @property

@@ -46,8 +46,8 @@ _ENDS_TEXT = tuple(f",{space}{token}}}" for space in ("", " ") for token in DELT
 _ENDS_BYTES = tuple(end.encode() for end in _ENDS_TEXT)
 _OPENING_BYTES = b"{"
 # The service's own order. A frame that begins so says its top-level type at once, whatever it is.
-TYPE_FIRST_TEXT = '{"type":"'
-TYPE_FIRST_BYTES = TYPE_FIRST_TEXT.encode()
+_TYPE_FIRST_TEXT = '{"type":"'
+_TYPE_FIRST_BYTES = _TYPE_FIRST_TEXT.encode()
 
 MOST_FRAGMENTED_BYTES = 16 * 1024 * 1024
 
@@ -55,14 +55,14 @@ MOST_FRAGMENTED_BYTES = 16 * 1024 * 1024
 class DeltaFilter:
     """Tells deltas from the rest, for one socket. It learns where this service writes `type`, which makes it quick."""
 
-    __slots__ = ("is_delta",)
+    __slots__ = ("is_delta", "learned")
 
     def __init__(self) -> None:
-        # A closure and not a method: this is called for each frame of a phone call, and attributes cost time.
-        self.is_delta: Callable[[str | bytes | bytearray], bool] = _delta_filter()
+        # Closures and not methods: these are called for each frame of a phone call, and attributes cost time.
+        self.is_delta, self.learned = _delta_filter()
 
 
-def _delta_filter() -> Callable[[str | bytes | bytearray], bool]:
+def _delta_filter() -> tuple[Callable[[str | bytes | bytearray], bool], Callable[[], int]]:  # noqa: C901 - each call costs
     offset = 1
 
     def is_delta(frame: str | bytes | bytearray) -> bool:  # noqa: PLR0911 - each return spares the common frames a test
@@ -71,7 +71,7 @@ def _delta_filter() -> Callable[[str | bytes | bytearray], bool]:
         if isinstance(frame, str):
             if frame.startswith(DELTAS_TEXT, offset):
                 return offset == 1 or frame.find("{", 1, offset) < 0
-            if frame.startswith(TYPE_FIRST_TEXT):
+            if frame.startswith(_TYPE_FIRST_TEXT):
                 return offset != 1 and frame.startswith(DELTAS_TEXT, 1)
             if frame.endswith(_ENDS_TEXT):
                 return True
@@ -80,7 +80,7 @@ def _delta_filter() -> Callable[[str | bytes | bytearray], bool]:
         else:
             if frame.startswith(DELTAS_BYTES, offset):
                 return offset == 1 or frame.find(_OPENING_BYTES, 1, offset) < 0
-            if frame.startswith(TYPE_FIRST_BYTES):
+            if frame.startswith(_TYPE_FIRST_BYTES):
                 return offset != 1 and frame.startswith(DELTAS_BYTES, 1)
             if frame.endswith(_ENDS_BYTES):
                 return True
@@ -90,7 +90,11 @@ def _delta_filter() -> Callable[[str | bytes | bytearray], bool]:
             offset = start
         return start >= 0
 
-    return is_delta
+    def learned() -> int:
+        """Return where this service writes `type` in its deltas, as far as is known."""
+        return offset
+
+    return is_delta, learned
 
 
 def delta_type(frame: str | bytes | bytearray) -> str | None:
