@@ -16,8 +16,10 @@ from realtime_spend.core.line_items import Scope
 from realtime_spend.core.naming import Deployment, Named, Naming
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Reason
+from realtime_spend.core.raw_numbers import numbers_text
+from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Metered
-from realtime_spend.core.usage import Kind, Reported, Usage, numbers_text, read_amounts
+from realtime_spend.core.usage import Kind, Reported, Usage
 from realtime_spend.rate_cards import load_book
 from realtime_spend.repricing import reprice
 from realtime_spend.sinks.ledger import Ledger

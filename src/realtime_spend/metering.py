@@ -6,17 +6,16 @@ import os
 import threading
 import time
 from collections import deque
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from realtime_spend.advice import advice
 from realtime_spend.core.endpoints import Service
 from realtime_spend.core.pricing import price
-from realtime_spend.core.rates import Prices, Reason
+from realtime_spend.core.rates import Reason
 from realtime_spend.core.session import FirstOutput, Metered, ModelNamed, Repeated, Sessions, Unread
 from realtime_spend.core.usage import Kind, Reported
+from realtime_spend.rated import Rated, instant_text
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.counting import count_usage, let_appear
 from realtime_spend.sinks.records import RecordForm
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 _LONGEST_LABEL = 200
 # Usages that wait for the thread that collects; each keeps some 3 KB.
 _MOST_TO_COUNT = 1_000
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_EVER = -(2**70), 2**70
 
 
 class Metering:
@@ -228,7 +225,7 @@ class Metering:
         """Let all series of a model appear with 0, so that their first increment is seen as one."""
         rated = watcher.rated(named)
         series = rated.series
-        prices = self._prices(rated, time.time_ns())
+        prices = rated.prices_at(time.time_ns(), self._book)
         if isinstance(prices, Reason):
             self._advise(watcher.endpoint, named, rated.resolved, prices)
         # Translations report no usage, so that a cost of 0 would say what nobody knows.
@@ -245,33 +242,15 @@ class Metering:
         name, sentence = advice(endpoint, named, resolved, reason)
         self.containment.say_of_name_once(f"{reason} {endpoint.provider} {name}", "%s", sentence)
 
-    def _prices(self, rated: Rated, at: int) -> Prices | Reason:
-        """Return the rates that hold `at` nanoseconds since the epoch, looked up anew when they may have changed."""
-        since, until, prices = rated.prices
-        if since <= at < until:
-            return prices
-        sku = rated.resolved.sku
-        if sku is None:
-            prices = rated.resolved.reason or Reason.MODEL_NOT_NAMED
-            since, until = _EVER
-        else:
-            changes = [_nanoseconds(change) for change in self._book.changes(sku)]
-            prices = self._book.prices(sku, _instant(at))
-            since = max((change for change in changes if change <= at), default=_EVER[0])
-            until = min((change for change in changes if change > at), default=_EVER[1])
-        # All at once: another thread may be asking.
-        rated.prices = since, until, prices
-        return prices
-
     def _metered(self, watcher: Watcher, item: Metered) -> None:
         rated = watcher.rated(item.named)
         resolved, series = rated.resolved, rated.series
-        priced = price(item.usage.amounts, self._prices(rated, item.at))
+        priced = price(item.usage.amounts, rated.prices_at(item.at, self._book))
         if priced.reasons and not item.usage.amounts.is_missing:
             for reason in priced.reasons:
                 self._advise(watcher.endpoint, item.named, resolved, reason)
         if self._ledger is not None:
-            self._write(self._ledger, _text(item.at), rated.form.fields(item, priced))
+            self._write(self._ledger, instant_text(item.at), rated.form.fields(item, priced))
         if self._counts:
             self._to_count.append((series, item, priced, resolved.scope_assumed))
             if len(self._to_count) > _MOST_TO_COUNT:
@@ -310,41 +289,6 @@ class Metering:
             self._metrics.record(names.TIME_TO_FIRST_CHUNK, item.to_chunk, attributes)
         if item.to_audio is not None:
             self._metrics.record(names.TIME_TO_FIRST_AUDIO, item.to_audio, attributes)
-
-
-class Rated:
-    """What one pair of names stands for on one socket: sku, totals, the form of its records, and the rates of now.
-
-    `prices` are the rates, behind the first instant at which they hold and the first at which they may not, in
-    nanoseconds since the epoch.
-    """
-
-    __slots__ = ("form", "prices", "resolved", "series")
-
-    def __init__(self, resolved: Resolved, series: Series, form: RecordForm) -> None:
-        self.resolved, self.series, self.form = resolved, series, form
-        self.prices: tuple[int, int, Prices | Reason] = (0, 0, Reason.MODEL_NOT_NAMED)
-
-
-def _instant(nanoseconds: int) -> datetime:
-    """Return the aware UTC instant, to the microsecond; integers all the way, since a float would round it."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
-
-
-def _nanoseconds(instant: datetime) -> int:
-    return (instant - _EPOCH) // timedelta(microseconds=1) * 1_000
-
-
-@lru_cache(maxsize=4)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
-
-
-def _text(nanoseconds: int) -> str:
-    """Write an instant as the ledger has it, to the microsecond."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{_second(seconds)}.{rest // 1000:06d}Z"
 
 
 _ALL: WeakSet[Metering] = WeakSet()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from realtime_spend.containment import Containment
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.naming import Named
-    from realtime_spend.metering import Metering, Rated
+    from realtime_spend.metering import Metering
+    from realtime_spend.rated import Rated
     from realtime_spend.sinks.metrics import Series
 
 

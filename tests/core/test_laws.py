@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime_spend.core import events
-from realtime_spend.core import usage as reading
+from realtime_spend.core import events, reading
 from realtime_spend.core.card_format import parse_card
 from realtime_spend.core.connection import Connection
 from realtime_spend.core.endpoints import Endpoint
@@ -22,8 +21,11 @@ from realtime_spend.core.frames import DELTA_TYPES, DeltaFilter
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Rate, Scope, Sku
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, RateBook
+from realtime_spend.core.raw_numbers import numbers_text
+from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Learned, Metered, Sessions
-from realtime_spend.core.usage import Amounts, Reported, numbers_text, read_amounts
+from realtime_spend.core.usage import Amounts, Problem, Reported
+from realtime_spend.core.whole_usage import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -530,8 +532,8 @@ def nearly_whole(draw: st.DrawFn) -> dict[str, Any]:
 def test_the_quick_way_to_read_a_usage_answers_as_the_thorough_one_or_not_at_all(
     *, usage: dict[str, Any], text_output: bool
 ) -> None:
-    quick = reading._plain_tokens(usage, text_output=text_output)
-    problems: list[reading.Problem] = []
+    quick = read_whole(usage, text_output=text_output)
+    problems: list[Problem] = []
     if quick is not None:
         thorough = reading._tokens(usage, text_output=text_output, problems=problems)
         assert (quick, problems) == (thorough, [])
@@ -558,5 +560,5 @@ def test_the_quick_way_is_taken_by_what_services_send() -> None:
         "output_tokens": 4,
         "input_token_details": {"text_tokens": 0, "audio_tokens": 5},
     }
-    assert reading._plain_tokens(whole, text_output=False) is not None
-    assert reading._plain_tokens(transcribed, text_output=True) is not None
+    assert read_whole(whole, text_output=False) is not None
+    assert read_whole(transcribed, text_output=True) is not None

@@ -11,7 +11,8 @@ import pytest
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Rate, Scope, Sku
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Contest, Prices, RateBook, Reason
-from realtime_spend.core.usage import Amounts, Tokens, read_amounts
+from realtime_spend.core.reading import read_amounts
+from realtime_spend.core.usage import Amounts, Tokens
 
 Money = Callable[[str, int], Decimal]
 Minutes = Callable[[str, str], Decimal]

@@ -17,9 +17,10 @@ from realtime_spend.core.line_items import Modality, Provider, Scope, Sku
 from realtime_spend.core.naming import Deployment, Naming
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, RateBook, by_family
+from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Metered, Sessions
 from realtime_spend.core.session_log import read_log
-from realtime_spend.core.usage import Kind, Reported, read_amounts
+from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.rate_cards import load_book
 
 _AT = datetime(2026, 11, 22, tzinfo=UTC)

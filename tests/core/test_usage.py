@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from realtime_spend.core.line_items import Component, Modality, Part
-from realtime_spend.core.usage import Amounts, ProblemKind, Tokens, numbers_text, read_amounts
+from realtime_spend.core.raw_numbers import numbers_text
+from realtime_spend.core.reading import read_amounts
+from realtime_spend.core.usage import Amounts, ProblemKind, Tokens
 
 Usage = Callable[..., dict[str, Any]]
 

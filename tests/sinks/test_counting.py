@@ -11,7 +11,8 @@ import pytest
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Rate, Scope, Sku
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, RateBook, Reason
-from realtime_spend.core.usage import Kind, Reported, Usage, read_amounts
+from realtime_spend.core.reading import read_amounts
+from realtime_spend.core.usage import Kind, Reported, Usage
 from realtime_spend.sinks.counting import count_usage, let_appear
 from realtime_spend.sinks.metrics import Amount, Series
 

@@ -12,8 +12,10 @@ from realtime_spend.core.endpoints import Endpoint, recognise
 from realtime_spend.core.naming import Deployment, Named, Naming
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, RateBook, Reason
+from realtime_spend.core.raw_numbers import numbers_text
+from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Metered
-from realtime_spend.core.usage import Amounts, Kind, Reported, Usage, numbers_text, read_amounts
+from realtime_spend.core.usage import Amounts, Kind, Reported, Usage
 from realtime_spend.sinks.records import ledger_record
 
 _AT = datetime(2026, 11, 18, 10, 0, 0, 123456, tzinfo=UTC)

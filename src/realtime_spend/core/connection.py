@@ -12,9 +12,11 @@ from realtime_spend.core import events
 from realtime_spend.core.endpoints import Service
 from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
 from realtime_spend.core.naming import Named
+from realtime_spend.core.raw_numbers import numbers_text
+from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Fault, FirstOutput, Metered, ModelNamed, Repeated, Session, Unread
 from realtime_spend.core.timing import Timing, seconds_between
-from realtime_spend.core.usage import Kind, Reported, Usage, numbers_text, read_amounts
+from realtime_spend.core.usage import Kind, Reported, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,8 +16,9 @@ from realtime_spend.core.naive import NaiveSum, PricedUsage, naive_sums
 from realtime_spend.core.naming import Named, Naming
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import ModelKind, Prices, Reason
+from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Metered, Repeated, Sessions
-from realtime_spend.core.usage import Kind, Reported, Usage, read_amounts
+from realtime_spend.core.usage import Kind, Reported, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

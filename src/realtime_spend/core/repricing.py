@@ -21,7 +21,8 @@ from realtime_spend.core.line_items import Provider, Scope, Sku
 from realtime_spend.core.naming import Named, Naming, Resolved
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Reason
-from realtime_spend.core.usage import Amounts, Kind, Reported, Usage, read_amounts
+from realtime_spend.core.reading import read_amounts
+from realtime_spend.core.usage import Amounts, Kind, Reported, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
