@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # A metric's label is kept in every series and sent with every export; the ledger has the whole value.
 _LONGEST_LABEL = 200
 # Usages that wait for the thread that collects; each keeps some 3 KB.
-_MOST_TO_COUNT = 1_000
+_MOST_TO_COUNT = 250
 
 
 class Metering:
