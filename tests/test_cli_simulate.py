@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import fields
 from pathlib import Path
@@ -105,3 +108,49 @@ def test_a_load_in_which_a_session_fails_says_so_by_its_exit_status() -> None:
     done = _run("--load", "6", "--seed", "3", "--session", "close_after=1")
     assert done.returncode == 1
     assert "first failure: session" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["simulate", "--load", "5", "--json"], ["prices", "--json"]])
+def test_an_answer_that_cannot_be_written_is_one_sentence_and_no_address_is_blamed(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ran = subprocess.run(
+            [_COMMAND[0], *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1] == "Error: the output cannot be written: No space left on device"
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_load_that_is_interrupted_writes_the_truth_that_there_was(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.json"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*_COMMAND, "--load", "5000", "--concurrency", "5", "--pace", "5"]
+    command += ["--truth", str(truth), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as loading:
+        try:
+            _wait_for_sessions(f"http://127.0.0.1:{port}/truth/totals")
+            loading.send_signal(signal.SIGINT)
+            _, said = loading.communicate(timeout=60)
+        finally:
+            loading.kill()
+    assert loading.returncode == 130
+    assert "interrupted" in said
+    assert json.loads(truth.read_text(encoding="utf-8"))["counts"]["sessions"] >= 1
+
+
+def _wait_for_sessions(url: str) -> None:
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - on this machine
+            if json.loads(answer.read())["counts"]["sessions"]:
+                return
+        time.sleep(0.1)
+    raise AssertionError("no session was held")

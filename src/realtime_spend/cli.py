@@ -7,6 +7,7 @@ can be piped.
 
 from __future__ import annotations
 
+import errno
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -31,7 +32,21 @@ _PROVIDERS = click.Choice([provider.value for provider in Provider])
 _SCOPES = click.Choice([scope.value for scope in Scope])
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Command(click.Group):
+    """All commands; an answer that cannot be written is said like any other thing that is wrong."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever read it has read enough.
+            raise
+        except OSError as error:
+            raise InputError(f"the output cannot be written: {error.strerror or error}") from None
+
+
+@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="realtime-spend")
 def main() -> None:
     """What Realtime voice sessions cost, exactly, and why the bill says otherwise."""
@@ -231,10 +246,14 @@ def simulate(
             sys.exit(_load(options, loaded, url=url, truth=truth, as_json=as_json))
         asyncio.run(serve(options, truth_file=truth, announce=click.echo))
     except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
         sys.exit(_INTERRUPTED)
     except ValueError as error:
         raise InputError(str(error)) from None
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            # No address and no port is full: what cannot be written is the answer.
+            raise
         raise InputError(f"{error.filename or f'{host}:{port}'}: {error.strerror}; choose another") from None
 
 

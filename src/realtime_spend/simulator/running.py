@@ -102,11 +102,13 @@ async def hold(
         return await drive(url, load, advance)
     room = max(options.max_sessions, load.concurrency)
     simulator = Simulator(replace(options, max_sessions=room))
-    async with simulator:
-        result = await drive(simulator.url, load, advance)
-    if truth_file is not None:
-        await _write(simulator.truth, truth_file)
-    return result
+    try:
+        async with simulator:
+            return await drive(simulator.url, load, advance)
+    finally:
+        # As much as there was, when it is interrupted.
+        if truth_file is not None:
+            await _write(simulator.truth, truth_file)
 
 
 async def _write(truth: Truth, truth_file: Path) -> None:
