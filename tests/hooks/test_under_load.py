@@ -225,9 +225,11 @@ def test_ten_thousand_sessions_leave_nothing_behind(load: Load, simulator: Runni
     outcome = load.start("websockets", *plans).outcome()
     first, _, _, before, _, _, after, last = outcome["weights"]
     assert after["objects"] == before["objects"]
-    # Five thousand sessions: a block for every fourth, or 200 bytes for each, would be more than this.
+    # Five thousand sessions: a small block for every fourth would be more than this.
     assert after["blocks"] - before["blocks"] < 5_000 / 4
-    assert (after["pages"] - before["pages"]) * os.sysconf("SC_PAGESIZE") < 5_000 * 200
+    # Large blocks show in the memory alone, which comes and goes by arenas of a megabyte: up to two were seen without
+    # a leak. One block of the smallest large size for each session and its ledger record would be more than four.
+    assert (after["pages"] - before["pages"]) * os.sysconf("SC_PAGESIZE") < 4 * 2**20
     has_nothing_left(before, after)
     has_nothing_left(first, last)
     simulator.wait_idle()
