@@ -7,13 +7,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from click.testing import CliRunner
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
+from realtime_spend.cli import main
 from realtime_spend.containment import Containment
 from realtime_spend.instrumentor import RealtimeInstrumentor
 
@@ -80,6 +84,39 @@ class Seen:
 @pytest.fixture
 def seen(reader: InMemoryMetricReader) -> Seen:
     return Seen(reader)
+
+
+# --- The command ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Answer]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `realtime-spend` in this process, with `given` as its standard input."""
+
+    def invoke(*arguments: object, given: str | bytes = "", **environment: str) -> Answer:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        data = given.encode() if isinstance(given, str) else given
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=data)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Answer(result.exit_code, result.stdout, result.stderr)
+
+    return invoke
 
 
 # --- Environments with other versions, and with other clients ---------------------------------------------------------

@@ -4,19 +4,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 
-from realtime_spend.cli import main
 from realtime_spend.terminal import Instant
 from realtime_spend.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Answer, Run
 
 _MINI = "gpt-4o-mini-realtime-preview-2024-12-17"
 # The usage of the README: one that people were billed half of what they had worked out for.
@@ -48,34 +49,6 @@ def _mtok(unit_price: str, tokens: int) -> Decimal:
 
 
 _T1_COST = _mtok("2.5", 15) + _mtok("6", 26) + _mtok("10", 16)
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Answer]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def invoke(*arguments: object, given: str | bytes = "", **environment: str) -> Answer:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        data = given.encode() if isinstance(given, str) else given
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=data)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Answer(result.exit_code, result.stdout, result.stderr)
-
-    return invoke
 
 
 def _is_one_sentence(answer: Answer) -> bool:

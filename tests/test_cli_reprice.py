@@ -5,24 +5,22 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
-from click.testing import CliRunner
 from opentelemetry.sdk.metrics import MeterProvider
 from websockets.sync.client import connect
 
 from realtime_spend import RealtimeInstrumentor, attributed
-from realtime_spend.cli import main
 from realtime_spend.simulator import Deployment, Scope, SimulatorOptions, run_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.conftest import Run
 
 _PATIENCE = 10
 _SOUND = base64.b64encode(bytes(48 * 600)).decode()
@@ -48,33 +46,6 @@ currency = "USD"
 
 def _mtok(unit_price: str, tokens: int) -> Decimal:
     return Decimal(unit_price) * tokens / 1_000_000
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Answer]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def invoke(*arguments: object, **environment: str) -> Answer:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Answer(result.exit_code, result.stdout, result.stderr)
-
-    return invoke
 
 
 # --- Ledgers of real sessions ----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import httpx_ws
 import pytest
 import websocket
 from opentelemetry.sdk.metrics import MeterProvider
+from tests.hooks.messages import CREATE, LAST, done, slug, url_of
 
 from realtime_spend import RealtimeInstrumentor, instrumentor
 from realtime_spend.simulator import RunningSimulator, SimulatorOptions, run_in_thread
@@ -36,12 +37,6 @@ IN_LOOPS = ("websockets", "websockets legacy", "aiohttp", "httpx-ws")
 IN_THREADS = ("websockets in threads", "websocket-client", "websocket-client app", "httpx-ws in threads")
 ALL = (*IN_LOOPS, *IN_THREADS)
 PATIENCE = 20.0
-CREATE = json.dumps({"type": "response.create"})
-LAST = "rate_limits.updated"
-
-
-def slug(name: str) -> str:
-    return name.replace(" ", "_")
 
 
 @pytest.fixture
@@ -50,26 +45,9 @@ def simulator() -> Iterator[RunningSimulator]:
         yield running
 
 
-def url_of(simulator: RunningSimulator, path: str = "/v1/realtime", **options: object) -> str:
-    said = "".join(f"&sim_{key}={value}" for key, value in options.items())
-    return f"ws://127.0.0.1:{simulator.port}{path}?model=gpt-realtime{said}"
-
-
 def one_turn(socket: Socket) -> None:
     socket.send(CREATE)
     socket.until(LAST)
-
-
-def done(response: str) -> str:
-    usage = {
-        "input_tokens": 10,
-        "output_tokens": 5,
-        "total_tokens": 15,
-        "input_token_details": {"text_tokens": 10},
-        "output_token_details": {"text_tokens": 5},
-    }
-    body = {"id": response, "status": "completed", "usage": usage}
-    return json.dumps({"type": "response.done", "event_id": f"event_{response}", "response": body})
 
 
 # --- What we patch is as it was --------------------------------------------------------------------------------------
@@ -698,8 +676,9 @@ def test_a_fork_while_other_threads_open_connections_leaves_the_child_able_to_op
 ) -> None:
     busy = """
 import os, threading, websocket
-from realtime_spend import instrumentor
-hook = next(one for one in instrumentor._HOOKS if one.library == "websocket-client")
+# The first address that is looked up imports a codec: a child that is forked meanwhile waits for it for ever, without
+# us as well.
+websocket.create_connection(url, timeout=20).close()
 stop = threading.Event()
 
 def go():

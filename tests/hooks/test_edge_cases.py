@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from tests.hooks.messages import CREATE, LAST, done, slug, url_of
 
 from realtime_spend.containment import Containment
 from realtime_spend.simulator import RunningSimulator, SimulatorOptions, run_in_thread
@@ -60,8 +61,6 @@ COMPRESSING = ("websockets", "websockets legacy", "websockets in threads", "aioh
 # The others read nothing that nobody asked for, or no more than a message of it.
 READING_AHEAD = ("websockets", "websockets legacy", "websockets in threads", "aiohttp", "httpx-ws in threads")
 PATIENCE = 20.0
-CREATE = json.dumps({"type": "response.create"})
-LAST = "rate_limits.updated"
 
 HERE = "tests/hooks/test_edge_cases.py"
 LIBRARIES = "tests/hooks/test_edge_cases_of_libraries.py"
@@ -139,19 +138,10 @@ def test_every_edge_case_has_a_test() -> None:
         assert name in functions, named
 
 
-def slug(name: str) -> str:
-    return name.replace(" ", "_")
-
-
 @pytest.fixture
 def simulator() -> Iterator[RunningSimulator]:
     with run_in_thread(SimulatorOptions(seed=28)) as running:
         yield running
-
-
-def url_of(simulator: RunningSimulator, **options: object) -> str:
-    said = "".join(f"&sim_{key}={value}" for key, value in options.items())
-    return f"ws://127.0.0.1:{simulator.port}/v1/realtime?model=gpt-realtime{said}"
 
 
 def turns(transport: Transport, url: str, number: int = 1) -> list[list[str | bytes]]:
@@ -161,18 +151,6 @@ def turns(transport: Transport, url: str, number: int = 1) -> list[list[str | by
             socket.send(CREATE)
             read.append(socket.until(LAST))
         return read
-
-
-def done(response: str, **more: object) -> str:
-    usage = {
-        "input_tokens": 10,
-        "output_tokens": 5,
-        "total_tokens": 15,
-        "input_token_details": {"text_tokens": 10},
-        "output_token_details": {"text_tokens": 5},
-    }
-    body = {"id": response, "status": "completed", "usage": usage, **more}
-    return json.dumps({"type": "response.done", "event_id": f"event_{response}", "response": body}, ensure_ascii=False)
 
 
 CREATED = json.dumps({"type": "session.created", "session": {"id": "sess_1", "model": "gpt-realtime"}})

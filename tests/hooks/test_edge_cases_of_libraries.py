@@ -20,6 +20,7 @@ import pytest
 import websocket
 from aiohttp import WSMsgType, web
 from openai import AsyncOpenAI, OpenAI
+from tests.hooks.messages import CREATE, LAST, done, url_of
 
 from realtime_spend.simulator import RunningSimulator, SimulatorOptions, run_in_thread
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from tests.hooks.conftest import Meter, MeterWith, Serving, Transport
 
 PATIENCE = 20.0
-CREATE = json.dumps({"type": "response.create"})
-LAST = "rate_limits.updated"
 CREATED = json.dumps({"type": "session.created", "session": {"id": "sess_1", "model": "gpt-realtime"}})
 BEGUN = json.dumps({"type": "response.created", "response": {"id": "resp_1"}})
 
@@ -39,23 +38,6 @@ BEGUN = json.dumps({"type": "response.created", "response": {"id": "resp_1"}})
 def simulator() -> Iterator[RunningSimulator]:
     with run_in_thread(SimulatorOptions(seed=29)) as running:
         yield running
-
-
-def url_of(simulator: RunningSimulator, path: str = "/v1/realtime", **options: object) -> str:
-    said = "".join(f"&sim_{key}={value}" for key, value in options.items())
-    return f"ws://127.0.0.1:{simulator.port}{path}?model=gpt-realtime{said}"
-
-
-def done(response: str) -> str:
-    usage = {
-        "input_tokens": 10,
-        "output_tokens": 5,
-        "total_tokens": 15,
-        "input_token_details": {"text_tokens": 10},
-        "output_token_details": {"text_tokens": 5},
-    }
-    body = {"id": response, "status": "completed", "usage": usage}
-    return json.dumps({"type": "response.done", "event_id": f"event_{response}", "response": body})
 
 
 def usages(meter: Meter) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.hooks.messages import begun, created, done
 from websockets.sync.client import connect
 
 from realtime_spend import RealtimeInstrumentor, observe_server_event, observe_session_end, observing
@@ -23,25 +24,6 @@ if TYPE_CHECKING:
 OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
 AZURE = "wss://florist.openai.azure.com/openai/v1/realtime?model=voice"
 DEPLOYMENTS = {"voice": {"model": "gpt-realtime", "version": "2025-08-28", "scope": "datazone"}}
-
-
-def done(response: str) -> str:
-    usage = {
-        "input_tokens": 10,
-        "output_tokens": 5,
-        "total_tokens": 15,
-        "input_token_details": {"text_tokens": 10},
-        "output_token_details": {"text_tokens": 5},
-    }
-    return json.dumps({"type": "response.done", "response": {"id": response, "status": "completed", "usage": usage}})
-
-
-def created(session: str) -> str:
-    return json.dumps({"type": "session.created", "session": {"id": session, "model": "gpt-realtime"}})
-
-
-def begun(response: str) -> str:
-    return json.dumps({"type": "response.created", "response": {"id": response}})
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ import pytest
 import websockets
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider
+from tests.hooks.messages import CREATE, created, done, url_of
 from websockets.asyncio.client import connect as connect_captured_at_import
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.client import ClientProtocol
@@ -40,18 +41,12 @@ if TYPE_CHECKING:
     from realtime_spend.metering import Metering
 
 PATIENCE = 20.0
-CREATE = json.dumps({"type": "response.create"})
 
 
 @pytest.fixture
 def simulator() -> Iterator[RunningSimulator]:
     with run_in_thread(SimulatorOptions(seed=3)) as running:
         yield running
-
-
-def url_of(simulator: RunningSimulator, path: str = "/v1/realtime", **options: object) -> str:
-    said = "".join(f"&sim_{key}={value}" for key, value in options.items())
-    return f"ws://127.0.0.1:{simulator.port}{path}?model=gpt-realtime{said}"
 
 
 async def until(connection: Any, kind: str) -> list[str]:
@@ -80,22 +75,6 @@ def one_turn_in_threads(url: str) -> list[str | bytes]:
 
 
 # --- A server of our own, for what the simulator does not do ---------------------------------------------------------
-
-
-def created(session: str) -> str:
-    return json.dumps({"type": "session.created", "session": {"id": session, "model": "gpt-realtime"}})
-
-
-def done(response: str, text: int = 5, **more: object) -> str:
-    usage = {
-        "input_tokens": 2 * text,
-        "output_tokens": text,
-        "total_tokens": 3 * text,
-        "input_token_details": {"text_tokens": 2 * text},
-        "output_token_details": {"text_tokens": text},
-    }
-    body = {"id": response, "status": "completed", "usage": usage, **more}
-    return json.dumps({"type": "response.done", "event_id": f"event_{response}", "response": body}, ensure_ascii=False)
 
 
 @contextlib.asynccontextmanager

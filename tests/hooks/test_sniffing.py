@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.hooks.messages import begun, created, done, slug
 
 from realtime_spend import RealtimeInstrumentor, instrumentor, observing
 from realtime_spend.containment import Containment
@@ -29,29 +30,6 @@ ALL = (
 )
 PATH = "/my-gateway/voice"
 PATIENCE = 20.0
-
-
-def slug(name: str) -> str:
-    return name.replace(" ", "_")
-
-
-def created(session: str = "sess_1", kind: str = "session.created", **more: object) -> str:
-    return json.dumps({"type": kind, "session": {"id": session, "model": "gpt-realtime", **more}})
-
-
-def begun(response: str) -> str:
-    return json.dumps({"type": "response.created", "response": {"id": response}})
-
-
-def done(response: str) -> str:
-    usage = {
-        "input_tokens": 10,
-        "output_tokens": 5,
-        "total_tokens": 15,
-        "input_token_details": {"text_tokens": 10},
-        "output_token_details": {"text_tokens": 5},
-    }
-    return json.dumps({"type": "response.done", "response": {"id": response, "status": "completed", "usage": usage}})
 
 
 def whole(connection: Any, message: str) -> None:

@@ -27,10 +27,11 @@ from realtime_spend.simulator.models import Deployment, Provider, Scope, parse_d
 from realtime_spend.simulator.options import KeyOrder, Outcome, SessionOptions, SimulatorOptions, TranscriptionUsage
 from realtime_spend.simulator.query import described_options, session_options
 from realtime_spend.simulator.running import RunningSimulator, hold, run_in_thread, serve
-from realtime_spend.simulator.server import Simulator
+from realtime_spend.simulator.server import CannotListenError, Simulator
 from realtime_spend.simulator.truth import Kind, Said, SentUsage, Truth
 
 __all__ = [
+    "CannotListenError",
     "Deployment",
     "KeyOrder",
     "Kind",

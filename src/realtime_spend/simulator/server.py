@@ -38,6 +38,10 @@ _CLOSE_TIMEOUT_SECONDS = 1.0
 _LARGEST_FRAME = 16 * 1024 * 1024
 
 
+class CannotListenError(OSError):
+    """The address cannot be listened on: it is taken, or not this machine's."""
+
+
 class Simulator:
     """A Realtime service on this machine: OpenAI and Azure, Voice Live and Qwen, WebSocket and sideband.
 
@@ -90,9 +94,9 @@ class Simulator:
         site = web.TCPSite(self._runner, self.options.host, self.options.port)
         try:
             await site.start()
-        except OSError:
+        except OSError as error:
             await self._runner.cleanup()
-            raise
+            raise CannotListenError(error.errno, error.strerror) from error
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:

@@ -275,6 +275,9 @@ def metrics_of(provider: MeterProvider) -> Metrics:
 
 
 def _after_fork_in_child() -> None:
+    # Another thread may have held it at the fork.
+    global _REGISTERING  # noqa: PLW0603
+    _REGISTERING = threading.Lock()
     # Whether or not anything is instrumented just now: the totals are reported all the same.
     for metrics in list(_BY_PROVIDER.values()):
         metrics.begin_anew()

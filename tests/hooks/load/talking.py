@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import ctypes
 import gc
 import json
@@ -168,7 +167,6 @@ class Scales:
         self.reader.get_metrics_data()
         gc.collect()
         gc.collect()
-        give_back()
         ours = Counter(
             type(one).__qualname__ for one in gc.get_objects() if str(type(one).__module__).startswith("realtime_spend")
         )
@@ -176,7 +174,7 @@ class Scales:
             {
                 "objects": dict(sorted(ours.items())),
                 "blocks": sys.getallocatedblocks(),
-                "pages": int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]),
+                "large": in_large_blocks(),
                 "tasks": tasks,
                 "threads": sorted(thread.name for thread in threading.enumerate()),
                 "descriptors": len(list(Path("/proc/self/fd").iterdir())),
@@ -184,10 +182,22 @@ class Scales:
         )
 
 
-def give_back() -> None:
-    """Give back what has been freed, where the allocator can: it keeps holes for later, and they are no leak."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+class _Mallinfo(ctypes.Structure):
+    """What glibc has handed out, by the kind of it: `mallinfo2(3)`."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in ["arena", "ordblks", "smblks", "hblks", "hblkhd"])
+    _fields_ += tuple((name, ctypes.c_size_t) for name in ["usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"])
+
+
+def in_large_blocks() -> int:
+    """Return the bytes in blocks too large for the interpreter's own allocator, which `getallocatedblocks` leaves out.
+
+    That of glibc says what is in use. The memory of the process would say what was, in holes kept for later.
+    """
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = _Mallinfo
+    found = mallinfo2()
+    return int(found.uordblks + found.hblkhd)
 
 
 def settle() -> None:

@@ -1,0 +1,166 @@
+"""The commands that need no account: `simulate`, a service that knows its bill, and `demo`, which holds us to it."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help stays quick and no extra is needed for another's
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from realtime_spend.terminal import InputError, console_of, print_json, progress
+
+if TYPE_CHECKING:
+    from realtime_spend.simulator import LoadOptions, SimulatorOptions
+
+# As shells count a program that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="The port to listen on; 0 is any free one.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed and same client, same session.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Write what was sent, and what it costs, to this file.")
+@click.option("--deployment", multiple=True, help="An Azure deployment: NAME=MODEL[@VERSION][:SCOPE].")
+@click.option("--accept-any-deployment", is_flag=True, help="Take any other deployment's name for a model's.")
+@click.option("--session", multiple=True, help="How sessions behave: OPTION=VALUE, as `sim_OPTION` in a URL does.")
+@click.option("--options", "list_options", is_flag=True, help="List the options that --session takes, and exit.")
+@click.option("--load", type=click.IntRange(1, 1_000_000), help="Hold so many sessions, print their totals, and exit.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="With --load: sessions open at the same time, at most.",
+)
+@click.option("--pace", type=click.FloatRange(0), help="With --load: sessions begun a second; else as fast as it goes.")
+@click.option("--url", help="With --load: hold them at a simulator that runs elsewhere, http://HOST:PORT.")
+@click.option("--json", "as_json", is_flag=True, help="With --load: print JSON.")
+def simulate(
+    *,
+    host: str,
+    port: int,
+    seed: int,
+    truth: Path | None,
+    deployment: tuple[str, ...],
+    accept_any_deployment: bool,
+    session: tuple[str, ...],
+    list_options: bool,
+    load: int | None,
+    concurrency: int,
+    pace: float | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Run a Realtime server for your own tests, OpenAI's and Azure's URLs both, until it is interrupted.
+
+    It prints its URL. GET /truth says what was sent and what it costs; --truth writes the same at the end. For example:
+
+    --session outcomes=completed,cancelled --deployment voice-prod=gpt-realtime-mini@2025-12-15:datazone
+
+    With --load it is a client too: --load 5000 --concurrency 100 --seed 7 holds 5000 sessions that the seed makes up.
+    """
+    import asyncio
+
+    try:
+        from realtime_spend.simulator import (
+            CannotListenError,
+            LoadOptions,
+            SessionOptions,
+            SimulatorOptions,
+            parse_deployment,
+            serve,
+            session_options,
+        )
+    except ImportError as error:
+        raise InputError(f"the simulator needs {error.name}: pip install 'realtime-spend[simulator]'") from None
+    if list_options:
+        _list_session_options()
+        return
+    if load is None and (url is not None or as_json):
+        raise InputError(f"{'--url' if url else '--json'} goes with --load; add --load N")
+    if url is not None and (truth is not None or session or deployment or accept_any_deployment):
+        raise InputError("the simulator at --url has its own truth, sessions and deployments; leave those options out")
+    try:
+        options = SimulatorOptions(
+            host=host,
+            port=port,
+            seed=seed,
+            deployments=dict(map(parse_deployment, deployment)),
+            accept_any_deployment=accept_any_deployment,
+            session=session_options(SessionOptions(), dict(map(_option, session))),
+        )
+        if load is not None:
+            loaded = LoadOptions(sessions=load, concurrency=concurrency, pace=pace or 0.0, seed=seed)
+            sys.exit(_load(options, loaded, url=url, truth=truth, as_json=as_json))
+        asyncio.run(serve(options, truth_file=truth, announce=click.echo))
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(_INTERRUPTED)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    except CannotListenError as error:
+        raise InputError(f"{host}:{port}: {error.strerror}; choose another") from None
+
+
+def _list_session_options() -> None:
+    from realtime_spend.simulator import described_options
+
+    for name, text in described_options().items():
+        click.echo(f"{name:20} {text}")
+
+
+def _load(options: SimulatorOptions, loaded: LoadOptions, *, url: str | None, truth: Path | None, as_json: bool) -> int:
+    """Hold the sessions and print what they came to; the exit status is 1 where one did not go as planned."""
+    import asyncio
+
+    import aiohttp
+
+    from realtime_spend.simulator import hold
+    from realtime_spend.simulator.load_report import print_load
+
+    with progress("sessions", loaded.sessions, shown=True) as advance:
+        try:
+            result = asyncio.run(hold(options, loaded, url=url, truth_file=truth, advance=advance))
+        except aiohttp.ClientError as error:
+            raise InputError(f"{url}: {error}; start a simulator there, or leave --url out") from None
+    held = result.as_json()
+    print_json(held) if as_json else print_load(console_of(), held)
+    return 1 if held["ended"]["failed"] else 0
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--session {text} has no value; write --session {name}=VALUE")
+    return f"sim_{name}", value
+
+
+@click.command()
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same sessions.")
+@click.option("--ledger", type=click.Path(path_type=Path), help="Keep the ledger in this folder.")
+def demo(*, seed: int, ledger: Path | None) -> None:
+    """Run three unmodified programs against simulated services and compare what was counted with the truth.
+
+    OTLP goes to OTEL_EXPORTER_OTLP_ENDPOINT if it is set, else to a small receiver inside the demo.
+    """
+    try:
+        from realtime_spend.demo.run import DemoError, run_demo
+    except ImportError as error:
+        raise InputError(f"the demo needs {error.name}: pip install 'realtime-spend[demo]'") from None
+    try:
+        agree = run_demo(console_of(), seed=seed, ledger=ledger)
+    except DemoError as error:
+        raise InputError(str(error)) from None
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    sys.exit(0 if agree else 1)
