@@ -129,7 +129,7 @@ class Aiohttp:
 
     async def _take(self, text: str, times: int) -> float:
         socket = self._socket
-        reader = getattr(socket._reader, "reader", socket._reader)  # noqa: SLF001 - where its parser puts them
+        reader = getattr(socket._reader, "watched_reader", socket._reader)  # noqa: SLF001 - where its parser puts them
         message = aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, text, None)
         for _ in range(times):
             reader.feed_data(message, len(text))

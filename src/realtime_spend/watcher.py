@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from realtime_spend.core.connection import Connection
 from realtime_spend.core.events import LARGEST_BEGINNING, begins_session
-from realtime_spend.core.frames import DELTAS_BYTES, DELTAS_TEXT, Reassembly
+from realtime_spend.core.frames import DELTAS_BYTES, DELTAS_TEXT, ENDS_BYTES, ENDS_TEXT, Reassembly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,13 +71,16 @@ class Watcher:
         What it costs is what watching costs: nearly all messages are deltas that nothing is awaited of.
         """
         begun, frame, learned = self._begun, self.frame, self._connection.learned
+        # Of the key `type`: 0 says that it is the last one.
         offset = 1
 
         def take(data: str | bytes | bytearray) -> None:
             nonlocal offset
             try:
-                # As `DeltaFilter.is_delta` begins.
-                if isinstance(data, str):
+                # As `DeltaFilter.is_delta` begins, or ends.
+                if not offset:
+                    is_delta = data.endswith(ENDS_TEXT) if isinstance(data, str) else data.endswith(ENDS_BYTES)
+                elif isinstance(data, str):
                     is_delta = data.startswith(DELTAS_TEXT, offset) and (offset == 1 or data.find("{", 1, offset) < 0)
                 else:
                     is_delta = data.startswith(DELTAS_BYTES, offset) and (offset == 1 or data.find(b"{", 1, offset) < 0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime_spend.core import events, reading
+from realtime_spend.core import events, reading, whole_usage
 from realtime_spend.core.card_format import parse_card
 from realtime_spend.core.connection import Connection
 from realtime_spend.core.endpoints import Endpoint
@@ -24,7 +24,7 @@ from realtime_spend.core.rates import Prices, RateBook
 from realtime_spend.core.raw_numbers import numbers_text
 from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Learned, Metered, Sessions
-from realtime_spend.core.usage import Amounts, Problem, Reported
+from realtime_spend.core.usage import Amounts, Reported
 from realtime_spend.core.whole_usage import read_whole
 
 if TYPE_CHECKING:
@@ -318,6 +318,26 @@ def test_savings_are_the_distance_to_a_bill_without_caches(usage: dict[str, Any]
     assert sum(priced.savings.values()) == full - (priced.cost or 0)
 
 
+fine_prices = st.decimals(min_value=0, max_value=1000, places=9, allow_nan=False, allow_infinity=False)
+
+
+@law
+@given(usages(), st.dictionaries(st.sampled_from(PRICED), st.one_of(unit_prices, fine_prices)))
+def test_plain_counts_cost_what_the_same_tokens_cost_by_modality(
+    usage: dict[str, Any], unit_prices_of: dict[Part, Decimal]
+) -> None:
+    prices = Prices(rates={part: Rate(unit_price=each, per=MILLION) for part, each in unit_prices_of.items()})
+    amounts = read_amounts(usage, text_output=False)
+    assert amounts.counts is not None
+    quick, thorough = (price(one, prices) for one in (amounts, Amounts(tokens=amounts.tokens)))
+    assert (thorough.counts, quick.items, quick.cost) == (None, thorough.items, thorough.cost)
+    assert (quick.savings, quick.reasons, quick.card) == (thorough.savings, thorough.reasons, thorough.card)
+    assert [line.cost and line.cost.as_tuple() for line in quick.items] == [
+        line.cost and line.cost.as_tuple() for line in thorough.items
+    ]
+    assert amounts.totals == Amounts(tokens=amounts.tokens).totals == (usage["input_tokens"], usage["output_tokens"])
+
+
 # --- intervals -----------------------------------------------------------------------------------------------------
 
 few = st.integers(min_value=0, max_value=6)
@@ -528,16 +548,23 @@ def nearly_whole(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @settings(law, max_examples=600)
-@given(usage=nearly_whole(), text_output=st.booleans())
+@given(usage=nearly_whole(), text_output=st.booleans(), again=nearly_whole())
 def test_the_quick_way_to_read_a_usage_answers_as_the_thorough_one_or_not_at_all(
-    *, usage: dict[str, Any], text_output: bool
+    *, usage: dict[str, Any], text_output: bool, again: dict[str, Any]
 ) -> None:
-    quick = read_whole(usage, text_output=text_output)
-    problems: list[Problem] = []
-    if quick is not None:
-        thorough = reading._tokens(usage, text_output=text_output, problems=problems)
-        assert (quick, problems) == (thorough, [])
-        assert list(quick.input) == list(thorough.input if thorough else ())
+    for one in (usage, again, usage):
+        quick = read_whole(one, text_output=text_output)
+        if quick is not None:
+            counts, raw = quick
+            assert Amounts(counts) == reading.read_thoroughly(one, text_output=text_output)
+            assert raw == numbers_text(one)
+
+
+def test_the_layouts_that_are_remembered_are_bounded() -> None:
+    usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "input_token_details": {}}
+    for number in range(200):
+        assert read_whole({**usage, f"made_up_{number}": 0}, text_output=True) is None
+    assert len(whole_usage._LAYOUTS) <= whole_usage._MOST_LAYOUTS
 
 
 def test_the_quick_way_is_taken_by_what_services_send() -> None:

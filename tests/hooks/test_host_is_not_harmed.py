@@ -503,7 +503,7 @@ FAULTS = {
     "accounting": "realtime_spend.metering.Metering.take",
     "pricing": "realtime_spend.metering.price",
     "writing": "realtime_spend.sinks.ledger.Ledger.append",
-    "counting": "realtime_spend.metering.count_usage",
+    "counting": "realtime_spend.metering.count_usages",
     "closing": "realtime_spend.watcher.Connection.close",
     "ending": "realtime_spend.metering.Metering.end",
     "flushing": "realtime_spend.sinks.flusher.Flusher.request",

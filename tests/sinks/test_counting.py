@@ -13,7 +13,7 @@ from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, RateBook, Reason
 from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.usage import Kind, Reported, Usage
-from realtime_spend.sinks.counting import count_usage, let_appear
+from realtime_spend.sinks.counting import count_usage, count_usages, let_appear
 from realtime_spend.sinks.metrics import Amount, Series
 
 Mtok = Callable[[str, int], Decimal]
@@ -315,3 +315,34 @@ def test_whatever_a_listed_model_can_add_to_appears_at_once(
     series = Series({})
     let_appear(series, Kind.RESPONSE, _prices(book, "gpt-realtime-2.1"))
     assert (attributes, 0) in _points(series, name)
+
+
+def test_usages_that_are_counted_together_add_up_to_what_they_are_one_by_one(
+    f1: dict[str, Any], book: RateBook
+) -> None:
+    mini, large = _prices(book, "gpt-4o-mini-realtime-preview", "2024-12-17"), _prices(book, "gpt-realtime")
+    in_euro = Prices(rates=mini.rates, currency="EUR", card="own")
+    unsplit = {"input_tokens": 100, "output_tokens": 7, "total_tokens": 107, "input_token_details": {"text_tokens": 60}}
+    wrong = {**f1, "total_tokens": 1}
+    many = [
+        (said, prices, status, reported, assumed)
+        for said in (f1, unsplit, wrong, {}, f1, f1)
+        for prices in (mini, large, in_euro, Reason.MODEL_NOT_LISTED)
+        for status, reported in (("completed", Reported.REPORTED), ("cancelled", Reported.REPORTED))
+        for assumed in (False, True)
+    ]
+    together, apart = (Series({}), Series({})), (Series({}), Series({}))
+    used = []
+    for number, (said, prices, status, reported, assumed) in enumerate(many):
+        amounts = read_amounts(said, text_output=False)
+        usage = Usage(Kind.RESPONSE, f"resp_{number}", status, reported, amounts)
+        priced = price(amounts, prices)
+        used.append((together[number % 3 % 2], usage, priced, assumed))
+        count_usage(apart[number % 3 % 2], usage, priced, scope_assumed=assumed)
+    count_usages(used)
+    for one, other in zip(together, apart, strict=True):
+        assert one.totals == other.totals
+        assert {name: {type(amount) for amount in found.values()} for name, found in one.totals.items()} == {
+            name: {type(amount) for amount in found.values()} for name, found in other.totals.items()
+        }
+    assert sum(amount for series in together for _, amount in _points(series, "realtime_spend.usages")) == len(many)

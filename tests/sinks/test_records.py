@@ -1,22 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from realtime_spend.core.endpoints import Endpoint, recognise
-from realtime_spend.core.naming import Deployment, Named, Naming
+from realtime_spend.core.line_items import Rate
+from realtime_spend.core.naming import Deployment, Named, Naming, Resolved
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, RateBook, Reason
 from realtime_spend.core.raw_numbers import numbers_text
 from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Metered
-from realtime_spend.core.usage import Amounts, Kind, Reported, Usage
-from realtime_spend.sinks.records import ledger_record
+from realtime_spend.core.usage import COUNTED, Amounts, Kind, Reported, Usage
+from realtime_spend.sinks.records import RecordForm, ledger_record
 
 _AT = datetime(2026, 11, 18, 10, 0, 0, 123456, tzinfo=UTC)
 _OPENAI = recognise("api.openai.com", 443, "/v1/realtime", "model=gpt-4o-mini-realtime-preview")
@@ -225,3 +229,24 @@ def test_a_cache_without_its_split_gives_the_dearest_quantities_and_both_bounds(
     assert record["quantities"] == {"text.input": 1_400, "text.cached_input": 600, "audio.input": 1_000}
     assert (Decimal(record["cost"]), Decimal(record["low"]), Decimal(record["high"])) == (high, low, high)
     assert record["raw"] == said
+
+
+@given(
+    counts=st.tuples(*[st.integers(0, 10**7)] * 9, st.just(0)),
+    unit_prices=st.tuples(*[st.decimals(0, 1000, places=6)] * 9),
+    per=st.sampled_from([1, 1_000_000]),
+)
+@settings(max_examples=200, database=None, derandomize=bool(os.environ.get("CI")))
+def test_a_record_of_plain_counts_is_to_the_letter_that_of_the_same_tokens(
+    counts: tuple[int, ...], unit_prices: tuple[Decimal, ...], per: int
+) -> None:
+    assert _OPENAI is not None
+    rates = {part: Rate(unit_price=each, per=per) for part, each in zip(COUNTED, unit_prices, strict=True)}
+    amounts, named = Amounts(counts), Named(requested="m", said="m")
+    resolved = Resolved(sku=None, reason=Reason.MODEL_NOT_LISTED, scope=None, region=None, scope_assumed=False)
+    form = RecordForm(_OPENAI, named, resolved, account=None, attributes={})
+    records = []
+    for one in (amounts, Amounts(tokens=amounts.tokens)):
+        usage = Usage(Kind.RESPONSE, "resp_1", "completed", Reported.REPORTED, one)
+        records.append(form.fields(Metered(usage, named, None, 0), price(one, Prices(rates=rates))))
+    assert records[0] == records[1]

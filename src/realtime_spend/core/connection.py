@@ -12,8 +12,7 @@ from realtime_spend.core import events
 from realtime_spend.core.endpoints import Service
 from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
 from realtime_spend.core.naming import Named
-from realtime_spend.core.raw_numbers import numbers_text
-from realtime_spend.core.reading import read_amounts
+from realtime_spend.core.reading import read_usage
 from realtime_spend.core.session import Fault, FirstOutput, Metered, ModelNamed, Repeated, Session, Unread
 from realtime_spend.core.timing import Timing, seconds_between
 from realtime_spend.core.usage import Kind, Reported, Usage
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 _MOST_OPEN = 1_024
 _MOST_PARTS = 1_000_000
 _NOTHING: tuple[()] = ()
-# What `json.loads` comes to once it has looked at its options, and at what encoding it may have before it.
-_parse = json.JSONDecoder().decode
+# What `json.loads` comes to once it has looked at its options, its blanks, and what encoding the text may have.
+_parse = json.JSONDecoder().raw_decode
 
 
 class Connection:
@@ -68,8 +67,11 @@ class Connection:
     def message(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
         """Take a message that is no delta."""
         try:
-            event = _parse(frame if isinstance(frame, str) else str(frame, "utf-8", "surrogatepass"))
+            text = frame if isinstance(frame, str) else str(frame, "utf-8", "surrogatepass")
+            event, end = _parse(text)
         except (ValueError, RecursionError):
+            text, event, end = "", None, -1
+        if end != len(text):
             # Not ours to judge: the client above gets the same bytes and says what it thinks of them.
             event = _parse_as_a_client(frame)
         return self.receive_event(event, at)
@@ -197,15 +199,15 @@ class Connection:
         response_id = events.name(response.get("id"))
         self.begun.pop(response_id or "", None)
         begun = self._session.open.pop(response_id or "", None)
-        said = events.response_usage(event, response)
-        amounts = read_amounts(said, text_output=False)
+        said = response.get("usage") or events.response_usage(event, response)
+        amounts, raw = read_usage(said, text_output=False)
         usage = Usage(
-            kind=Kind.RESPONSE,
-            id=response_id or events.name(event.get("event_id")),
-            status=events.name(response.get("status")),
-            reported=Reported.MISSING if amounts.is_missing else Reported.REPORTED,
-            amounts=amounts,
-            raw=numbers_text(said),
+            Kind.RESPONSE,
+            response_id or events.name(event.get("event_id")),
+            events.name(response.get("status")),
+            Reported.MISSING if amounts.counts is None and amounts.is_missing else Reported.REPORTED,
+            amounts,
+            raw,
         )
         return self._count(usage, self.named, at, begun=begun)
 
@@ -246,14 +248,14 @@ class Connection:
         index = event.get("content_index")
         part = index if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < _MOST_PARTS else 0
         model = session.committed.get(item_id or "") or session.added.get(item_id or "") or session.transcription
-        amounts = read_amounts(event.get("usage"), text_output=True)
+        amounts, raw = read_usage(event.get("usage"), text_output=True)
         usage = Usage(
-            kind=Kind.TRANSCRIPTION,
-            id=f"{item_id}#{part}" if item_id else events.name(event.get("event_id")),
-            status="completed",
-            reported=Reported.MISSING if amounts.is_missing else Reported.REPORTED,
-            amounts=amounts,
-            raw=numbers_text(event.get("usage")),
+            Kind.TRANSCRIPTION,
+            f"{item_id}#{part}" if item_id else events.name(event.get("event_id")),
+            "completed",
+            Reported.MISSING if amounts.counts is None and amounts.is_missing else Reported.REPORTED,
+            amounts,
+            raw,
         )
         return self._count(usage, _transcribing(model), at)
 
@@ -261,7 +263,7 @@ class Connection:
         if not self._sessions.accept(self.endpoint, usage):
             return (Repeated(kind=usage.kind, named=named),)
         seconds = None if begun is None else seconds_between(begun, at)
-        return (Metered(usage=usage, named=named, session=self._session.id, at=at, seconds=seconds),)
+        return (Metered(usage, named, self._session.id, at, seconds),)
 
     def _first_output(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
         kind = delta_type(frame) or ""

@@ -42,8 +42,8 @@ _RESPONSE_ID = re.compile(r'"response_id"\s*:\s*"([^"\\]{1,200})"').search
 DELTAS_TEXT = tuple(f'"type":{space}"{name}"' for space in ("", " ") for name in DELTA_TYPES)
 DELTAS_BYTES = tuple(token.encode() for token in DELTAS_TEXT)
 # As the last key: the brace that ends the frame closes the top level, so the pair before it is of the top level too.
-_ENDS_TEXT = tuple(f",{space}{token}}}" for space in ("", " ") for token in DELTAS_TEXT)
-_ENDS_BYTES = tuple(end.encode() for end in _ENDS_TEXT)
+ENDS_TEXT = tuple(f",{space}{token}}}" for space in ("", " ") for token in DELTAS_TEXT)
+ENDS_BYTES = tuple(end.encode() for end in ENDS_TEXT)
 _OPENING_BYTES = b"{"
 # The service's own order. A frame that begins so says its top-level type at once, whatever it is.
 _TYPE_FIRST_TEXT = '{"type":"'
@@ -62,36 +62,34 @@ class DeltaFilter:
         self.is_delta, self.learned = _delta_filter()
 
 
-def _delta_filter() -> tuple[Callable[[str | bytes | bytearray], bool], Callable[[], int]]:  # noqa: C901 - each call costs
+def _delta_filter() -> tuple[Callable[[str | bytes | bytearray], bool], Callable[[], int]]:
     offset = 1
 
-    def is_delta(frame: str | bytes | bytearray) -> bool:  # noqa: PLR0911 - each return spares the common frames a test
+    def is_delta(frame: str | bytes | bytearray) -> bool:
         """Return whether `frame` is one of `DELTA_TYPES`; False whenever that is not certain."""
         nonlocal offset
         if isinstance(frame, str):
-            if frame.startswith(DELTAS_TEXT, offset):
-                return offset == 1 or frame.find("{", 1, offset) < 0
+            if frame.startswith(DELTAS_TEXT, offset or 1):
+                return offset <= 1 or frame.find("{", 1, offset) < 0
             if frame.startswith(_TYPE_FIRST_TEXT):
-                return offset != 1 and frame.startswith(DELTAS_TEXT, 1)
-            if frame.endswith(_ENDS_TEXT):
-                return True
-            found = _LEADING_TEXT(frame)
+                return offset > 1 and frame.startswith(DELTAS_TEXT, 1)
+            is_last = frame.endswith(ENDS_TEXT)
+            found = None if is_last else _LEADING_TEXT(frame)
             start = -1 if found is None else found.start("type")
         else:
-            if frame.startswith(DELTAS_BYTES, offset):
-                return offset == 1 or frame.find(_OPENING_BYTES, 1, offset) < 0
+            if frame.startswith(DELTAS_BYTES, offset or 1):
+                return offset <= 1 or frame.find(_OPENING_BYTES, 1, offset) < 0
             if frame.startswith(_TYPE_FIRST_BYTES):
-                return offset != 1 and frame.startswith(DELTAS_BYTES, 1)
-            if frame.endswith(_ENDS_BYTES):
-                return True
-            match = _LEADING_BYTES(frame)
+                return offset > 1 and frame.startswith(DELTAS_BYTES, 1)
+            is_last = frame.endswith(ENDS_BYTES)
+            match = None if is_last else _LEADING_BYTES(frame)
             start = -1 if match is None else match.start("type")
-        if start >= 0:
-            offset = start
-        return start >= 0
+        if start >= 0 or is_last:
+            offset = max(start, 0)
+        return start >= 0 or is_last
 
     def learned() -> int:
-        """Return where this service writes `type` in its deltas, as far as is known."""
+        """Return where this service writes `type` in its deltas, as far as is known; 0 where it is the last key."""
         return offset
 
     return is_delta, learned

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.core import money
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from decimal import Decimal
 
 _multiply, _quantize, _PLACES = money.CONTEXT.multiply, money.CONTEXT.quantize, money.PLACES
 
@@ -146,15 +144,3 @@ class LineItem(NamedTuple):
     def of(cls, part: Part, quantity: Decimal, rate: Rate | None) -> LineItem:
         """Return the line item with its cost."""
         return cls(part, quantity, rate, None if rate is None else rate.cost(quantity))
-
-    @staticmethod
-    def of_tokens(part: Part, count: int, rates: Mapping[Part, Rate]) -> LineItem:
-        """Return what `of` would, in half the time: nearly all line items are of tokens."""
-        rate, quantity = rates.get(part), Decimal(count)
-        if rate is None or rate.each is None:
-            return LineItem.of(part, quantity, rate)
-        cost = _quantize(_multiply(quantity, rate.each), _PLACES)
-        return _new(LineItem, (part, quantity, rate, cost))
-
-
-_new = tuple.__new__

@@ -11,6 +11,7 @@ CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999
 
 ZERO = Decimal(0)
 PLACES = Decimal("1e-12")
+MOST_PLACES = 12
 # Decimal() would also take blanks around and underscores within.
 _PLAIN = re.compile(r"\S+").fullmatch
 _MOST_DIGITS = 40
@@ -75,6 +76,21 @@ def share(unit_price: Decimal, per: int) -> Decimal | None:
     """Return the exact price of one unit, None where it has no end: that of a second at a price per minute."""
     power = len(str(per)) - 1
     return CONTEXT.scaleb(unit_price, Decimal(-power)) if per == 10**power else None
+
+
+def decimal_places(amount: Decimal) -> int:
+    """Return how many digits `amount` has behind its point, zeros at the end not counted."""
+    return max(-int(amount.normalize(CONTEXT).as_tuple().exponent), 0)
+
+
+def in_places(amount: Decimal, places: int) -> int:
+    """Return `amount`, which has no more digits behind its point than `places`, as a number of the last of them."""
+    return int(CONTEXT.scaleb(amount, places))
+
+
+def of_places(number: int, places: int) -> Decimal:
+    """Return the amount that `in_places` made `number` of, as `cost` would."""
+    return _quantize(CONTEXT.scaleb(Decimal(number), -places), PLACES)
 
 
 def ratio(left: Decimal, right: Decimal) -> Decimal | None:

@@ -8,28 +8,21 @@ touch each other, so the dearest split caches where it saves least and the cheap
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import compress
+from operator import mul
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
-from realtime_spend.core.line_items import (
-    CACHED_INPUT_OF,
-    INPUT_OF,
-    OUTPUT_OF,
-    Component,
-    LineItem,
-    Modality,
-    Part,
-    Rate,
-)
+from realtime_spend.core.line_items import INPUT_OF, Component, LineItem, Modality, Part, Rate
 from realtime_spend.core.rates import Prices, Reason
+from realtime_spend.core.usage import COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from realtime_spend.core.rates import Contest
-    from realtime_spend.core.usage import Amounts, Tokens
+    from realtime_spend.core.usage import Amounts, Counts, Tokens
 
     # Of several rates, the dearest or the cheapest: `max` or `min`.
     Extreme = Callable[[Iterable[Decimal]], Decimal]
@@ -37,30 +30,72 @@ if TYPE_CHECKING:
 _NOTHING = money.ZERO
 _add = money.CONTEXT.add
 _UNPRICED = (Reason.NO_RATE,)
+_NO_PRICES = Prices()
 _REAL = (Modality.TEXT, Modality.AUDIO, Modality.IMAGE)
 # As a price page has them: modality by modality.
 _ORDER = tuple(Part(modality, component) for modality in Modality for component in Component)
 
 
-# Not frozen, for the time that takes: one is made for each usage while a phone call waits.
-@dataclass(slots=True, kw_only=True)
 class Priced:
     """Line items and what they come to, in `currency`.
 
     `cost` is the sum of what is priced, None if nothing is. `low` and `high` are set where the cost is an interval;
-    `cost` is then `high`. `savings` is what the cached tokens would have cost more as plain input, by modality.
-    `reasons` says why anything has no price.
+    `cost` is then `high`. `reasons` says why anything has no price, `prices` at which rates the rest is.
+
+    Nearly all usage has `counts`, while a phone call waits: its tokens in the order of COUNTED, their costs in the same
+    and `total`, both in units of the last place of the tariff. `items` and `cost` are made of them where somebody asks.
     """
 
-    items: tuple[LineItem, ...]
-    cost: Decimal | None
-    low: Decimal | None = None
-    high: Decimal | None = None
-    rates: Mapping[Part, Rate] = field(default_factory=dict)
-    reasons: tuple[Reason, ...] = ()
-    contests: tuple[Contest, ...] = ()
-    currency: str = "USD"
-    card: str | None = None
+    __slots__ = ("_cost", "_items", "contests", "costs", "counts", "high", "low", "prices", "reasons", "total")
+
+    def __init__(
+        self,
+        prices: Prices,
+        counts: Counts | None = None,
+        costs: Counts = (),
+        total: int = 0,
+        *,
+        items: tuple[LineItem, ...] = (),
+        cost: Decimal | None = None,
+        low: Decimal | None = None,
+        reasons: tuple[Reason, ...] = (),
+        contests: tuple[Contest, ...] = (),
+    ) -> None:
+        self.prices, self.counts, self.costs, self.total = prices, counts, costs, total
+        self._items, self._cost, self.low, self.reasons, self.contests = items, cost, low, reasons, contests
+        self.high = None if low is None else cost
+
+    @property
+    def items(self) -> tuple[LineItem, ...]:
+        """The line items, in the order of a price page."""
+        if self.counts is not None and not self._items:
+            rates, places = self.prices.rates, self.prices.tariff.places
+            self._items = tuple(
+                LineItem(part, Decimal(tokens), rates[part], money.of_places(cost, places))
+                for part, tokens, cost in zip(COUNTED, self.counts, self.costs, strict=False)
+                if tokens
+            )
+        return self._items
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The sum of what is priced, None if nothing is."""
+        return self._cost if self.counts is None else money.of_places(self.total, self.prices.tariff.places)
+
+    @property
+    def rates(self) -> Mapping[Part, Rate]:
+        """The rates that held."""
+        return self.prices.rates
+
+    @property
+    def currency(self) -> str:
+        """The currency of all amounts."""
+        return self.prices.currency
+
+    @property
+    def card(self) -> str | None:
+        """The rate card that priced it, None if none did."""
+        return self.prices.card or None
 
     @property
     def savings(self) -> dict[Modality, Decimal]:
@@ -82,11 +117,17 @@ class Priced:
 def price(amounts: Amounts, prices: Prices | Reason) -> Priced:
     """Price what one usage event reported at the rates that held, or say why it cannot be priced."""
     if isinstance(prices, Reason):
-        items = _items(amounts.quantities(), {})
-        return Priced(items=items, cost=None, reasons=(prices,))
+        return Priced(_NO_PRICES, items=_items(amounts.quantities(), {}), reasons=(prices,))
+    if (counts := amounts.counts) is not None and not any(map(counts.__getitem__, prices.tariff.unknown)):
+        # The reasoning at the end of the counts is in the output already, and has no price of its own.
+        costs = tuple(map(mul, counts, prices.tariff.each))
+        priced = Priced(prices, counts, costs, sum(costs))
+        if prices.contests:
+            priced.contests = _contests(set(compress(COUNTED, counts)), prices.contests)
+        return priced
     tokens = amounts.tokens
     if tokens is not None and tokens.is_split:
-        return _total(_token_items(tokens, prices.rates), prices, nothing=True)
+        return _total(_items(amounts.quantities(), prices.rates), prices, nothing=True)
     if tokens is None or not _boundable(tokens, prices.rates):
         return _total(_items(amounts.quantities(), prices.rates), prices, nothing=not amounts.is_missing)
     dearest = _items(_split(tokens, prices.rates, max), prices.rates)
@@ -101,21 +142,6 @@ def price(amounts: Amounts, prices: Prices | Reason) -> Priced:
 def _items(quantities: Mapping[Part, Decimal], rates: Mapping[Part, Rate]) -> tuple[LineItem, ...]:
     found = quantities.get
     return tuple(LineItem.of(part, quantity, rates.get(part)) for part in _ORDER if (quantity := found(part)))
-
-
-def _token_items(tokens: Tokens, rates: Mapping[Part, Rate]) -> tuple[LineItem, ...]:
-    """Return what `_items` would of tokens that are split: nearly all usage is, and this is several times as fast."""
-    items: list[LineItem] = []
-    sent, cached, produced, line = tokens.input, tokens.cached, tokens.output, LineItem.of_tokens
-    for modality in _REAL:
-        of_cache = cached.get(modality, 0)
-        if full := sent.get(modality, 0) - of_cache:
-            items.append(line(INPUT_OF[modality], full, rates))
-        if of_cache:
-            items.append(line(CACHED_INPUT_OF[modality], of_cache, rates))
-        if made := produced.get(modality, 0):
-            items.append(line(OUTPUT_OF[modality], made, rates))
-    return tuple(items)
 
 
 def _sum(items: Iterable[LineItem]) -> Decimal | None:
@@ -135,21 +161,11 @@ def _total(items: tuple[LineItem, ...], prices: Prices, low: Decimal | None = No
             reasons = _UNPRICED
         else:
             cost = item_cost if cost is None else _add(cost, item_cost)
-    return Priced(
-        items=items,
-        cost=cost,
-        low=low,
-        high=None if low is None else cost,
-        rates=prices.rates,
-        reasons=reasons,
-        contests=_contests(items, prices.contests) if prices.contests else (),
-        currency=prices.currency,
-        card=prices.card,
-    )
+    contests = _contests({item.part for item in items}, prices.contests)
+    return Priced(prices, items=items, cost=cost, low=low, reasons=reasons, contests=contests)
 
 
-def _contests(items: Iterable[LineItem], contests: tuple[Contest, ...]) -> tuple[Contest, ...]:
-    used = {item.part for item in items}
+def _contests(used: set[Part], contests: tuple[Contest, ...]) -> tuple[Contest, ...]:
     return tuple(contest for contest in contests if contest.part in used)
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.core import money
 from realtime_spend.core.line_items import Part, Provider, Rate, Scope, Sku, Word
+from realtime_spend.core.usage import COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,6 +107,34 @@ class RateCard:
     discounts: tuple[Discount, ...] = ()
 
 
+class Tariff(NamedTuple):
+    """What one token of each part of COUNTED costs, as integers: they take a fraction of the time that decimals take.
+
+    `each` is in units of the last of so many decimal `places`. `unknown` holds the indices of those that have no rate,
+    or one that is finer than the 12 places of a cost: `each` says 0 of them, and nothing can be priced by it.
+    """
+
+    each: tuple[int, ...]
+    places: int
+    unknown: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rates: Mapping[Part, Rate]) -> Tariff:
+        """Return the tariff of these rates."""
+        exact = [None if (rate := rates.get(part)) is None else rate.each for part in COUNTED]
+        fine = [0 if each is None else money.decimal_places(each) for each in exact]
+        known = [each is not None and digits <= money.MOST_PLACES for each, digits in zip(exact, fine, strict=True)]
+        places = max((digits for digits, is_known in zip(fine, known, strict=True) if is_known), default=0)
+        return cls(
+            each=tuple(
+                money.in_places(each, places) if is_known and each is not None else 0
+                for each, is_known in zip(exact, known, strict=True)
+            ),
+            places=places,
+            unknown=tuple(index for index, is_known in enumerate(known) if not is_known),
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """The rates of one sku at one instant, and where they come from."""
@@ -114,6 +143,10 @@ class Prices:
     contests: tuple[Contest, ...] = ()
     currency: str = "USD"
     card: str = ""
+    tariff: Tariff = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tariff", Tariff.of(self.rates))
 
 
 class RateBook:

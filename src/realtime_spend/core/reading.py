@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from realtime_spend.core.line_items import Modality
-from realtime_spend.core.raw_numbers import is_number
+from realtime_spend.core.raw_numbers import is_number, numbers_text
 from realtime_spend.core.usage import MOST_TOKENS, Amounts, Problem, ProblemKind, Tokens
 from realtime_spend.core.whole_usage import read_whole
 
@@ -22,14 +22,27 @@ _MOST_SECONDS = 10**9
 _MODALITIES = (Modality.TEXT, Modality.AUDIO, Modality.IMAGE)
 
 
+def read_usage(usage: object, *, text_output: bool) -> tuple[Amounts, str | None]:
+    """Read a usage object, and its numbers as `raw_numbers` has them.
+
+    `text_output`: output without a modality is text (a transcription has no other).
+    """
+    if isinstance(usage, dict) and (whole := read_whole(usage, text_output=text_output)) is not None:
+        return Amounts(whole[0]), whole[1]
+    return read_thoroughly(usage, text_output=text_output), numbers_text(usage)
+
+
 def read_amounts(usage: object, *, text_output: bool) -> Amounts:
-    """Read a usage object. `text_output`: output without a modality is text (a transcription has no other)."""
+    """Read a usage object alone, as `read_usage` does."""
+    return read_usage(usage, text_output=text_output)[0]
+
+
+def read_thoroughly(usage: object, *, text_output: bool) -> Amounts:
+    """Read a usage object whatever it holds and whatever it leaves out."""
     if usage is None or usage == {}:
         return Amounts()
     if not isinstance(usage, dict):
         return Amounts(problems=(_problem(ProblemKind.UNREADABLE, "the usage is not a JSON object"),))
-    if (plain := read_whole(usage, text_output=text_output)) is not None:
-        return Amounts(tokens=plain)
     if (seconds := _seconds(usage.get("seconds"))) is not None and usage.get("type") != "tokens":
         return _duration(seconds)
     problems: list[Problem] = []

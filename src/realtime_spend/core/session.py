@@ -13,6 +13,7 @@ sideband socket joins a session that another socket opened, and both repeat the 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 _MOST_USAGES_REMEMBERED = 16_384
 
 
-# Not frozen, for the time that takes: one is made for each usage while a phone call waits.
-@dataclass(slots=True, kw_only=True)
+# Not frozen, and made by position, for the time that takes: one is made for each usage while a phone call waits.
+@dataclass(slots=True)
 class Metered:
     """A usage, with the names to price it by. `seconds` is the time from `response.created` on, where it was seen."""
 
@@ -116,7 +117,8 @@ class Sessions:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._counted: dict[_Key, int] = {}
+        # Ordered: of an ordinary dictionary the oldest key takes the longer to find the more were removed before it.
+        self._counted: OrderedDict[_Key, int] = OrderedDict()
         self._sessions: dict[tuple[_Place, str], Session] = {}
 
     def join(self, endpoint: Endpoint, session_id: str) -> Session:
@@ -156,7 +158,7 @@ class Sessions:
                 return False
             self._counted[key] = rank
             if len(self._counted) > _MOST_USAGES_REMEMBERED:
-                del self._counted[next(iter(self._counted))]
+                self._counted.popitem(last=False)
         return True
 
     def begin_anew(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from realtime_spend.core.line_items import Component, Modality, Part, Word
+from realtime_spend.core.line_items import CACHED_INPUT_OF, INPUT_OF, OUTPUT_OF, Component, Modality, Part, Word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,10 @@ MOST_TOKENS = 10**15
 # All that is cached has its modality.
 SPLIT = (0, 0)
 _AUDIO_DURATION = Part(Modality.AUDIO, Component.DURATION)
+_REAL = (Modality.TEXT, Modality.AUDIO, Modality.IMAGE)
+# The tokens of a usage that says everything, as plain numbers: disjoint quantities of these parts, and the reasoning.
+COUNTED = tuple(of[modality] for modality in _REAL for of in (INPUT_OF, CACHED_INPUT_OF, OUTPUT_OF))
+Counts = tuple[int, ...]
 
 
 class Kind(Word):
@@ -98,18 +102,58 @@ class Tokens:
         return {part: count for part, count in found.items() if count}
 
 
-@dataclass(slots=True, kw_only=True)
 class Amounts:
-    """What a usage object says: tokens, or seconds, or neither (then the usage is missing), and its problems."""
+    """What a usage object says: tokens, or seconds, or neither (then the usage is missing), and its problems.
 
-    tokens: Tokens | None = None
-    seconds: Decimal | None = None
-    problems: tuple[Problem, ...] = ()
+    Where everything was said, `counts` has the tokens in the order of `COUNTED` with the reasoning after them: nearly
+    all usage passes in this form, while a phone call waits, and `tokens` is only made where somebody asks for it.
+    """
+
+    __slots__ = ("_tokens", "counts", "problems", "seconds")
+
+    def __init__(
+        self,
+        counts: Counts | None = None,
+        *,
+        tokens: Tokens | None = None,
+        seconds: Decimal | None = None,
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        self._tokens, self.seconds, self.problems, self.counts = tokens, seconds, problems, counts
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens by modality, None if the usage tells none."""
+        if self._tokens is None and self.counts is not None:
+            self._tokens = _by_modality(self.counts)
+        return self._tokens
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, in whatever form."""
+        if not isinstance(other, Amounts):
+            return NotImplemented
+        return (self.tokens, self.seconds, self.problems) == (other.tokens, other.seconds, other.problems)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Return what it says."""
+        return f"Amounts(tokens={self.tokens!r}, seconds={self.seconds!r}, problems={self.problems!r})"
 
     @property
     def is_missing(self) -> bool:
         """Whether there is nothing to price. That is not the same as nothing used."""
-        return self.tokens is None and self.seconds is None
+        return self.counts is None and self._tokens is None and self.seconds is None
+
+    @property
+    def totals(self) -> tuple[int, int] | None:
+        """All input and all output tokens, None if the usage tells no tokens."""
+        if (counts := self.counts) is not None:
+            made = counts[2] + counts[5] + counts[8]
+            return sum(counts[:9]) - made, made
+        if (tokens := self._tokens) is not None:
+            return sum(tokens.input.values()), sum(tokens.output.values())
+        return None
 
     def quantities(self) -> dict[Part, Decimal]:
         """Return the disjoint quantities, seconds or tokens, without zeros."""
@@ -118,7 +162,23 @@ class Amounts:
         return {part: Decimal(count) for part, count in self.tokens.quantities().items()} if self.tokens else {}
 
 
-@dataclass(slots=True, kw_only=True)
+def _by_modality(counts: Counts) -> Tokens:
+    sent: dict[Modality, int] = {}
+    cached: dict[Modality, int] = {}
+    produced: dict[Modality, int] = {}
+    for index, modality in enumerate(_REAL):
+        full, of_cache, made = counts[3 * index : 3 * index + 3]
+        if full or of_cache:
+            sent[modality] = full + of_cache
+        if of_cache:
+            cached[modality] = of_cache
+        if made:
+            produced[modality] = made
+    return Tokens(input=sent, cached=cached, unsplit=SPLIT, output=produced, reasoning=counts[-1])
+
+
+# Made by position where it matters: naming the fields would take twice as long.
+@dataclass(slots=True)
 class Usage:
     """One metered event. `id` is `response.id` or `item_1#0`; `raw` is the JSON of the usage object's numbers."""
 

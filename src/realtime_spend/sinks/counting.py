@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
 from realtime_spend.core.line_items import Component, Modality, Part
+from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Prices, Reason
-from realtime_spend.core.usage import Kind, Reported
+from realtime_spend.core.usage import Amounts, Kind, Reported
 from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from realtime_spend.core.pricing import Priced
-    from realtime_spend.core.usage import Amounts, Usage
+    from realtime_spend.core.usage import Usage
     from realtime_spend.sinks.metrics import Extra, Series
 
 # What a service may say; anything else is counted as `other`, because a label must not grow with what others send.
@@ -63,22 +65,45 @@ _EXPECTED: dict[Kind, list[tuple[str | None, Reported]]] = {
 }
 
 
-def count_usage(series: Series, usage: Usage, priced: Priced, *, scope_assumed: bool) -> None:
-    """Add one usage and its price. The caller holds the lock of the metrics."""
-    series.add(names.USAGES, _usage_attributes(usage.kind, usage.status, usage.reported), 1)
+def count_usages(used: Iterable[tuple[Series, Usage, Priced, bool]]) -> None:
+    """Add usages and their prices, each with whether its scope was assumed. The caller holds the lock of the metrics.
+
+    Nearly all are of one model at the same rates, and what these cost together is what their tokens together cost: they
+    are summed as they are and priced once.
+    """
+    alike: dict[tuple[object, ...], list[tuple[Series, Usage, Priced, bool]]] = {}
+    for one in used:
+        series, usage, priced, scope_assumed = one
+        if priced.counts is None:
+            count_usage(series, usage, priced, scope_assumed=scope_assumed)
+        else:
+            key = (series, id(priced.prices), usage.kind, usage.status, usage.reported, scope_assumed)
+            alike.setdefault(key, []).append(one)
+    for those in alike.values():
+        series, usage, priced, scope_assumed = those[0]
+        if len(those) > 1:
+            counts = [priced.counts or () for _, _, priced, _ in those]
+            amounts = Amounts(tuple(map(sum, zip(*counts, strict=True))))
+            usage, priced = replace(usage, amounts=amounts), price(amounts, priced.prices)
+        count_usage(series, usage, priced, scope_assumed=scope_assumed, times=len(those))
+
+
+def count_usage(series: Series, usage: Usage, priced: Priced, *, scope_assumed: bool, times: int = 1) -> None:
+    """Add one usage and its price, or the sum of so many that are alike. The caller holds the lock of the metrics."""
+    series.add(names.USAGES, _usage_attributes(usage.kind, usage.status, usage.reported), times)
     _count_amounts(series, usage.amounts)
     if priced.currency == _USD:
         _count_money(series, priced)
     elif priced.cost is not None:
         # Metrics are in USD, and no rate of exchange is ours to choose: this cost is in the ledger alone.
-        _count_error(series, "currency_not_usd")
+        _count_error(series, "currency_not_usd", times)
     if not usage.amounts.is_missing:
         for reason in priced.reasons:
-            series.add(names.UNPRICED, ((names.REASON, str(reason)),), 1)
+            series.add(names.UNPRICED, ((names.REASON, str(reason)),), times)
         if scope_assumed:
-            _count_error(series, "scope_assumed")
+            _count_error(series, "scope_assumed", times)
     for problem in usage.amounts.problems:
-        _count_error(series, problem.kind)
+        _count_error(series, problem.kind, times)
 
 
 def let_appear(series: Series, kind: Kind, prices: Prices | Reason) -> None:
@@ -148,8 +173,8 @@ def _count_money(series: Series, priced: Priced) -> None:
         series.add(names.COST_UNCERTAINTY, (), priced.uncertainty)
 
 
-def _count_error(series: Series, kind: str) -> None:
-    series.add(names.ERRORS, ((names.KIND, str(kind)),), 1)
+def _count_error(series: Series, kind: str, times: int) -> None:
+    series.add(names.ERRORS, ((names.KIND, str(kind)),), times)
 
 
 def _usage_attributes(kind: Kind, status: str | None, reported: Reported) -> Extra:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
+from itertools import compress
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core.line_items import Unit
 from realtime_spend.core.money import plain
+from realtime_spend.core.usage import COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +18,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from realtime_spend.core.endpoints import Endpoint
+    from realtime_spend.core.line_items import Part
     from realtime_spend.core.naming import Named, Resolved
     from realtime_spend.core.pricing import Priced
+    from realtime_spend.core.rates import Prices
     from realtime_spend.core.session import Metered
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
@@ -59,7 +64,7 @@ class RecordForm:
         self._whose = f'",{_compact(whose)[1:-1]},"session":'
         self._what = f'",{_compact(what)[1:-1]},"raw":'
         self._attributes = f',"attributes":{_compact(dict(attributes))}'
-        self._priced_by: tuple[str | None, str] = (None, "")
+        self._prices: Prices | None = None
         self._end = ""
 
     def fields(self, item: Metered, priced: Priced) -> str:
@@ -69,28 +74,17 @@ class RecordForm:
         `quantities` and `costs`; a cost of None is an unknown one.
         """
         usage = item.usage
-        quantities, costs = [], []
-        for part, quantity, _rate, cost in priced.items:
-            quantities.append(f"{part.key}{quantity if part.unit is _TOKENS else _amount(quantity)}")
-            # As `plain` has it, without asking: a cost has 12 places, and so always a point.
-            text = "null" if cost is None else f'"{format(cost, "f").rstrip("0").rstrip(".")}"'
-            costs.append(f"{part.key}{text}")
+        if priced.prices is not self._prices:
+            self._prices, self._end = priced.prices, self._ending(priced)
         return (
             f"{self._source}{usage.kind}{self._whose}{_name(item.session)}"
             f',"id":{_name(usage.id)},"status":{_name(usage.status)},"usage":"{usage.reported}'
-            f"{self._what}{usage.raw or 'null'}"
-            f',"quantities":{{{",".join(quantities)}}},"costs":{{{",".join(costs)}}}'
-            f',"cost":{_amount(priced.cost)},"low":{_amount(priced.low)},"high":{_amount(priced.high)}'
-            f"{self._ending(priced)}"
+            f"{self._what}{usage.raw or 'null'}{_money(priced)}{self._end}"
         )
 
     def _ending(self, priced: Priced) -> str:
-        priced_by = (priced.card, priced.currency)
-        if not self._end or priced_by != self._priced_by:
-            currency = None if priced.card is None else priced.currency
-            self._end = f',"currency":{_name(currency)},"rate_card":{_name(priced.card)}{self._attributes}'
-            self._priced_by = priced_by
-        return self._end
+        currency = None if priced.card is None else priced.currency
+        return f',"currency":{_name(currency)},"rate_card":{_name(priced.card)}{self._attributes}'
 
 
 def ledger_record(
@@ -108,6 +102,34 @@ def ledger_record(
     instant = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
     record: dict[str, Any] = json.loads(f'{{"at":"{instant}",{form.fields(item, priced)}}}')
     return record
+
+
+def _money(priced: Priced) -> str:
+    """Return what was used, what each part of it costs and what it all comes to."""
+    # Below 1 no digit precedes the point: nearly all usage is written so, several times as fast.
+    if priced.counts is not None and priced.total < 10 ** (places := priced.prices.tariff.places):
+        counts = priced.counts[:-1]
+        form = _money_form(tuple(compress(COUNTED, counts)), places)
+        text = form % (*compress(counts, counts), *compress(priced.costs, counts), priced.total)
+        # A number of tokens ends before a comma or a brace, so that zeros before a quote end an amount.
+        text = text.replace('000"', '"').replace('00"', '"').replace('0"', '"')
+        while '0"' in text:
+            text = text.replace('0"', '"')
+        return text.replace('."', '"')
+    items = priced.items
+    quantities = ",".join(
+        [f"{part.key}{many if part.unit is _TOKENS else _amount(many)}" for part, many, _, _ in items]
+    )
+    costs = ",".join([f"{part.key}{_amount(cost)}" for part, _, _, cost in items])
+    total, low, high = _amount(priced.cost), _amount(priced.low), _amount(priced.high)
+    return f',"quantities":{{{quantities}}},"costs":{{{costs}}},"cost":{total},"low":{low},"high":{high}'
+
+
+@lru_cache(maxsize=256)
+def _money_form(parts: tuple[Part, ...], places: int) -> str:
+    quantities = ",".join([f"{part.key}%d" for part in parts])
+    costs = ",".join([f'{part.key}"0.%0{places}d"' for part in parts])
+    return f',"quantities":{{{quantities}}},"costs":{{{costs}}},"cost":"0.%0{places}d","low":null,"high":null'
 
 
 def _amount(amount: Decimal | None) -> str:
