@@ -84,8 +84,7 @@ class Ledger:
         except OSError:
             self._file = None
             return False
-        device, inode = self._identity
-        if status.st_ino != inode or status.st_dev != device:
+        if (status.st_dev, status.st_ino) != self._identity:
             # Somebody else's by now: neither ours to write to nor ours to close.
             self._file = None
             return False
