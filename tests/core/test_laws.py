@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
@@ -561,10 +562,14 @@ def test_the_quick_way_to_read_a_usage_answers_as_the_thorough_one_or_not_at_all
 
 
 def test_the_layouts_that_are_remembered_are_bounded() -> None:
-    usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "input_token_details": {}}
-    for number in range(200):
-        assert read_whole({**usage, f"made_up_{number}": 0}, text_output=True) is None
-    assert len(whole_usage._LAYOUTS) <= whole_usage._MOST_LAYOUTS
+    usage: dict[str, Any] = {"input_tokens": 2, "output_tokens": 1, "total_tokens": 3, "type": "tokens"}
+    usage["input_token_details"] = {"text_tokens": 2, "audio_tokens": 0}
+    for order in itertools.permutations(usage):
+        whole = {key: usage[key] for key in order}
+        assert read_whole(whole, text_output=True) == ((2, 0, 1, *[0] * 7), json.dumps(whole, separators=(",", ":")))
+        assert read_whole({**whole, "made_up": 0}, text_output=True) is None
+    assert len(whole_usage._LAYOUTS) == whole_usage._MOST_LAYOUTS < math.factorial(len(usage))
+    assert not any("made_up" in keys for keys in whole_usage._LAYOUTS)
 
 
 def test_the_quick_way_is_taken_by_what_services_send() -> None:

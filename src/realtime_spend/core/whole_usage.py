@@ -54,7 +54,7 @@ class _Layout(NamedTuple):
     is_typed: bool
 
 
-_LAYOUTS: dict[tuple[object, ...], _Layout | None] = {}
+_LAYOUTS: dict[tuple[object, ...], _Layout] = {}
 
 
 def read_whole(usage: dict[str, Any], *, text_output: bool) -> tuple[Counts, str] | None:
@@ -128,13 +128,12 @@ def _layout(
     produced: dict[str, Any],
 ) -> _Layout | None:
     """Find out where everything stands; None where there is more than we know, or not enough."""
-    if keys in _LAYOUTS:
-        return _LAYOUTS[keys]
     places = [("", key) for key in usage]
     for owner, inner in ((_INPUT, sent), (_CACHED, cached), (_OUTPUT, produced)):
         places += [(owner, key) for key in inner]
     found = _found(places, text_output=bool(keys[-1]))
-    if len(_LAYOUTS) < _MOST_LAYOUTS:
+    # Only keys that we know are kept, and so short ones: a service can make up any others.
+    if found is not None and len(_LAYOUTS) < _MOST_LAYOUTS:
         _LAYOUTS[keys] = found
     return found
 
