@@ -313,7 +313,14 @@ def test_your_deployments_are_priced_as_what_they_run(run: Run) -> None:
 
 def test_a_card_of_yours_that_cannot_be_read_is_an_input_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text("format = 2")
-    for name, reason in (("own.toml", "is not valid: the card must say"), ("none.toml", "cannot be read: No such")):
+    (tmp_path / "open.toml").write_text("garbage = [")
+    (tmp_path / "other.toml").write_bytes(b"\xff\xfe")
+    for name, reason in (
+        ("own.toml", "is not valid: the card must say"),
+        ("none.toml", "cannot be read: No such"),
+        ("open.toml", "is not valid: it is no TOML: "),
+        ("other.toml", "is not valid: it is no UTF-8 text"),
+    ):
         answer = run("explain", given=json.dumps(F1), REALTIME_SPEND_RATE_CARDS=str(tmp_path / name))
         assert (answer.status, answer.out) == (2, "")
         assert _is_one_sentence(answer)

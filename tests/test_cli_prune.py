@@ -41,7 +41,7 @@ def test_it_removes_what_is_old_and_says_so(ledger: Path) -> None:
     [old] = gone
     first, last = done.stdout.splitlines()
     assert first == f"removed {old}, 3 bytes"
-    assert last.startswith("removed 1 file, 3 bytes; keeps 3 files, the oldest of ")
+    assert last.startswith("removed 1 file, 3 bytes; keeps 3 files; the oldest is of ")
     assert (ledger / "notes.txt").read_text() == "mine"
 
 

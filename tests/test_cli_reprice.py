@@ -503,3 +503,14 @@ def test_a_folder_that_is_no_ledger_leaves_no_copy(run: Run, tmp_path: Path) -> 
         assert (answer.status, answer.out) == (2, "")
         assert sentence in answer.err
         assert not (tmp_path / "copy").exists()
+
+
+def test_a_repricing_that_is_interrupted_says_so(
+    ledger: Callable[..., Path], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("realtime_spend.repricing.reprice", interrupted)
+    answer = run("reprice", ledger(_record(1, "2026-11-18T10:00:00Z")))
+    assert (answer.status, answer.err) == (130, "interrupted\n")

@@ -48,8 +48,13 @@ def test_it_serves_until_it_is_interrupted_and_writes_the_truth(tmp_path: Path) 
     ("arguments", "sentence"),
     [
         (["--session", "deltas"], "--session deltas has no value; write --session deltas=VALUE"),
-        (["--session", "deltas=many"], "sim_deltas=many"),
-        (["--session", "colour=red"], "is not an option"),
+        (["--session", "deltas=many"], "Error: deltas=many: must be a whole number, 0 to 1000000\n"),
+        (["--session", "deltas=-1"], "Error: deltas=-1: must be a whole number"),
+        (["--session", "rate=fast"], "Error: rate=fast: must be a number, 0 to"),
+        (["--session", "outcomes=completed,lost"], "Error: outcomes=completed,lost: 'lost' is none of completed, "),
+        (["--session", "weights=lost:1"], "'lost' is none of completed, "),
+        (["--session", "key_order=none"], "Error: key_order=none: 'none' is none of "),
+        (["--session", "colour=red"], "Error: colour is not an option; there are: outcomes, weights, "),
         (["--deployment", "voice"], "write NAME=MODEL"),
         (["--port", "70000"], "70000 is not in the range"),
         (["--host", "203.0.113.1"], "203.0.113.1"),
@@ -67,6 +72,19 @@ def test_what_cannot_be_served_is_said_in_a_sentence(arguments: list[str], sente
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_with_the_address_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = _run("--port", address.rpartition(":")[2])
+    assert (done.returncode, done.stderr) == (2, f"Error: {address}: Address already in use; choose another\n")
+
+
+def test_a_load_on_a_simulator_that_is_not_there_says_so() -> None:
+    done = _run("--load", "1", "--url", "http://127.0.0.1:1")
+    assert done.returncode == 2
+    assert "ssl" not in done.stderr
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

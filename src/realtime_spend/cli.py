@@ -23,18 +23,23 @@ from realtime_spend.version import __version__
 if TYPE_CHECKING:
     from realtime_spend.core.rates import RateBook
 
+# As shells count a program that Ctrl-C ended.
+_INTERRUPTED = 130
 # Their values: click would take the names of an enum's members.
 _PROVIDERS = click.Choice([provider.value for provider in Provider])
 _SCOPES = click.Choice([scope.value for scope in Scope])
 
 
 class _Commands(click.Group):
-    """All commands; an answer that cannot be written is said like any other thing that is wrong."""
+    """All commands; an answer that cannot be written, and Ctrl-C, are said like any other thing that ends one."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
         except BrokenPipeError:
             # Whoever read it has read enough.
             raise

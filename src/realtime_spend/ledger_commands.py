@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     Command = Callable[..., Any]
 
-_BY = "month, day, hour, model, session, account, provider, kind, status, or an attribute; several with commas."
+_BY = (
+    "month, day, hour, model, version, session, account, provider, kind, status, usage, scope, region, rate_card and "
+    "other fields of a record, or an attribute; several with commas."
+)
 
 
 def _of_a_time(command: Command) -> Command:

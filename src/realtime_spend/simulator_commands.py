@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,6 @@ from realtime_spend.terminal import InputError, console_of, print_json, progress
 
 if TYPE_CHECKING:
     from realtime_spend.simulator import LoadOptions, SimulatorOptions
-
-# As shells count a program that Ctrl-C ended.
-_INTERRUPTED = 130
 
 
 @click.command()
@@ -97,19 +95,18 @@ def simulate(
             seed=seed,
             deployments=dict(map(parse_deployment, deployment)),
             accept_any_deployment=accept_any_deployment,
-            session=session_options(SessionOptions(), dict(map(_option, session))),
+            session=session_options(SessionOptions(), dict(map(_option, session)), prefix=""),
         )
         if load is not None:
             loaded = LoadOptions(sessions=load, concurrency=concurrency, pace=pace or 0.0, seed=seed)
             sys.exit(_load(options, loaded, url=url, truth=truth, as_json=as_json))
         asyncio.run(serve(options, truth_file=truth, announce=click.echo))
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        sys.exit(_INTERRUPTED)
     except ValueError as error:
         raise InputError(str(error)) from None
     except CannotListenError as error:
-        raise InputError(f"{host}:{port}: {error.strerror}; choose another") from None
+        # asyncio says the address too, and in its own words.
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise InputError(f"{host}:{port}: {why}; choose another") from None
 
 
 def _list_session_options() -> None:
@@ -132,7 +129,8 @@ def _load(options: SimulatorOptions, loaded: LoadOptions, *, url: str | None, tr
         try:
             result = asyncio.run(hold(options, loaded, url=url, truth_file=truth, advance=advance))
         except aiohttp.ClientError as error:
-            raise InputError(f"{url}: {error}; start a simulator there, or leave --url out") from None
+            refused = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
+            raise InputError(f"{url}: {refused or error}; start a simulator there, or leave --url out") from None
     held = result.as_json()
     print_json(held) if as_json else print_load(console_of(), held)
     return 1 if held["ended"]["failed"] else 0
@@ -142,7 +140,7 @@ def _option(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--session {text} has no value; write --session {name}=VALUE")
-    return f"sim_{name}", value
+    return name, value
 
 
 @click.command()
@@ -161,6 +159,4 @@ def demo(*, seed: int, ledger: Path | None) -> None:
         agree = run_demo(console_of(), seed=seed, ledger=ledger)
     except DemoError as error:
         raise InputError(str(error)) from None
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
     sys.exit(0 if agree else 1)

@@ -46,5 +46,9 @@ def read_card(path: Path) -> RateCard:
         return parse_card(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ValueError(f"the rate card {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the rate card {path} is not valid: it is no UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"the rate card {path} is not valid: it is no TOML: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"the rate card {path} is not valid: {error}") from error

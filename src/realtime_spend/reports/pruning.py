@@ -49,7 +49,7 @@ def print_pruning(console: Console, removed: Sequence[DayFile], kept: Sequence[D
     for file in removed:
         console.print(f"{verb} {file.path.name}, {counted(file.size, 'byte')}", soft_wrap=True)
     size = sum(file.size for file in removed)
-    since = f", the oldest of {min(file.day for file in kept)}" if kept else ""
+    since = f"; the oldest is of {min(file.day for file in kept)}" if kept else ""
     console.print(
         f"{verb} {counted(len(removed), 'file')}, {counted(size, 'byte')}; keeps {counted(len(kept), 'file')}{since}",
         soft_wrap=True,

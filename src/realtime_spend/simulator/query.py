@@ -7,12 +7,13 @@ import inspect
 import math
 from dataclasses import fields, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from realtime_spend.simulator.options import KeyOrder, Outcome, SessionOptions, TranscriptionUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from enum import StrEnum
 
 PREFIX = "sim_"
 
@@ -26,23 +27,27 @@ _MOST_SECONDS = 3600.0
 _LONGEST_LIST = 1000
 _MOST_FRAGMENTS = 1000
 _MOST_SESSIONS = 1_000_000_000
+_Choice = TypeVar("_Choice", bound="StrEnum")
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        number = int(text)
-        if not low <= number <= high:
-            raise ValueError(f"must be {low} to {high}")
-        return number
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number, {low} to {high}")
+        return int(text)
 
     return read
 
 
 def _real(high: float) -> Callable[[str], float]:
     def read(text: str) -> float:
-        number = float(text)
-        if not math.isfinite(number) or not 0 <= number <= high:
-            raise ValueError(f"must be 0 to {high:g}")
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        # Not a number is not in between either.
+        if not 0 <= number <= high:
+            raise ValueError(f"must be a number, 0 to {high:g}")
         return number
 
     return read
@@ -61,20 +66,29 @@ def _words(text: str) -> list[str]:
     return words
 
 
+def _one_of(known: type[_Choice]) -> Callable[[str], _Choice]:
+    def read(text: str) -> _Choice:
+        if text not in list(known):
+            raise ValueError(f"{text!r} is none of {', '.join(known)}")
+        return known(text)
+
+    return read
+
+
 def _outcomes(text: str) -> tuple[Outcome, ...]:
-    return tuple(Outcome(word) for word in _words(text))
+    return tuple(map(_one_of(Outcome), _words(text)))
 
 
 def _weights(text: str) -> tuple[tuple[Outcome, float], ...]:
     pairs = [word.partition(":") for word in _words(text)]
-    weights = tuple((Outcome(name), _real(1e9)(weight or "1")) for name, _, weight in pairs)
+    weights = tuple((_one_of(Outcome)(name), _real(1e9)(weight or "1")) for name, _, weight in pairs)
     if not any(weight for _, weight in weights):
         raise ValueError("must have one weight above 0")
     return weights
 
 
 def _transcription_usages(text: str) -> tuple[TranscriptionUsage, ...]:
-    return tuple(TranscriptionUsage(word) for word in _words(text))
+    return tuple(map(_one_of(TranscriptionUsage), _words(text)))
 
 
 _READERS: Mapping[str, Callable[[str], Any]] = {
@@ -92,7 +106,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "close_after": _whole(0, _MOST_TOKENS),
     "close_code": _whole(1000, 4999),
     "number": _whole(0, _MOST_SESSIONS),
-    "key_order": KeyOrder,
+    "key_order": _one_of(KeyOrder),
     "spaced": _flag,
     "binary": _flag,
     "deflate": _flag,
@@ -130,20 +144,20 @@ def _printed(name: str) -> str:
     return "none" if value is None else str(value)
 
 
-def session_options(defaults: SessionOptions, query: Mapping[str, str]) -> SessionOptions:
-    """Read the `sim_` keys of a URL over the server's defaults.
+def session_options(defaults: SessionOptions, query: Mapping[str, str], prefix: str = PREFIX) -> SessionOptions:
+    """Read the keys that begin with `prefix`, those of a URL as a rule, over the server's defaults.
 
     Raises:
         ValueError: a key is not an option, or its value cannot be read; the message says which.
     """
     changes: dict[str, Any] = {}
     for key, text in query.items():
-        if not key.startswith(PREFIX):
+        if not key.startswith(prefix):
             continue
-        name = key.removeprefix(PREFIX)
+        name = key.removeprefix(prefix)
         reader = _READERS.get(name)
         if reader is None:
-            raise ValueError(f"{key} is not an option; there are: {', '.join(PREFIX + known for known in _READERS)}")
+            raise ValueError(f"{key} is not an option; there are: {', '.join(prefix + known for known in _READERS)}")
         try:
             changes[name] = reader(text)
         except ValueError as error:
