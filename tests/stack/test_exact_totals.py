@@ -1,0 +1,167 @@
+"""What `estimates.promql` reads from a real Prometheus is what was sent, for each day, where `increase()` is not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+
+from realtime_spend.core.line_items import Component, Modality
+from realtime_spend.estimates.promql import PromqlReader, counter_name
+from realtime_spend.estimates.promql_server import PromqlError, PromqlServer
+from realtime_spend.sinks import metrics as names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.stack.conftest import Prometheus, StartPrometheus
+
+pytestmark = pytest.mark.stack
+
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+DAYS = 3
+FIRST = TODAY - timedelta(days=DAYS)
+EVERY = timedelta(minutes=1)
+WHO = {names.PROVIDER_NAME: "openai", names.MODEL: "gpt-realtime", names.ACCOUNT: "voice", names.SCOPE: "global"}
+
+
+class Sender:
+    """Counters of one process, sent to Prometheus as an SDK would send them, with instants of our choice."""
+
+    def __init__(self, prometheus: Prometheus, instance: str) -> None:
+        self._prometheus, self._instance = prometheus, instance
+        self.sums: dict[tuple[str, tuple[tuple[str, str], ...]], Decimal] = defaultdict(Decimal)
+
+    def add(self, metric: str, amount: str, **own: str) -> None:
+        attributes = {**WHO, **{getattr(names, name.upper()): value for name, value in own.items()}}
+        self.sums[metric, tuple(sorted(attributes.items()))] += Decimal(amount)
+
+    def send(self, at: datetime) -> None:
+        request = ExportMetricsServiceRequest()
+        metrics = request.resource_metrics.add()
+        for name, text in (("service.name", "voice"), ("service.instance.id", self._instance)):
+            attribute = metrics.resource.attributes.add(key=name)
+            attribute.value.string_value = text
+        scope = metrics.scope_metrics.add()
+        for (name, attributes), total in self.sums.items():
+            metric = scope.metrics.add(name=name, unit=names.COUNTERS[name][0])
+            metric.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+            metric.sum.is_monotonic = True
+            point = metric.sum.data_points.add(time_unix_nano=int(at.timestamp()) * 10**9, as_double=float(total))
+            for key, text in attributes:
+                attribute = point.attributes.add(key=key)
+                attribute.value.string_value = text
+        body, headers = request.SerializeToString(), {"Content-Type": "application/x-protobuf"}
+        with urlopen(Request(self._prometheus.otlp_metrics_url, body, headers), timeout=30) as answer:  # noqa: S310
+            assert answer.status == 200
+
+
+class Filled:
+    """A Prometheus with three days of processes: one flush, a few, and one over all three days."""
+
+    def __init__(self, prometheus: Prometheus) -> None:
+        self.prometheus = prometheus
+        self.cost: dict[datetime, Decimal] = defaultdict(Decimal)
+        self.tokens: dict[datetime, Decimal] = defaultdict(Decimal)
+        long = Sender(prometheus, "long")
+        for day in range(DAYS):
+            midnight = FIRST + timedelta(days=day)
+            for session in range(5):
+                at = midnight + timedelta(hours=2 + session)
+                self._spend([Sender(prometheus, f"once-{day}-{session}")], at, flushes=1)
+                self._spend([Sender(prometheus, f"short-{day}-{session}")], at, flushes=3)
+            for hour in range(0, 24, 3):
+                self._spend([long], midnight + timedelta(hours=hour, minutes=1), flushes=2)
+
+    def _spend(self, senders: list[Sender], at: datetime, *, flushes: int) -> None:
+        for sender in senders:
+            for flush in range(flushes):
+                instant = at + flush * EVERY
+                day = instant.replace(hour=0, minute=0)
+                sender.add(names.COST, "0.0237288", modality="audio", component="output")
+                sender.add(names.OUTPUT_TOKENS, "1019", modality="audio")
+                sender.add(names.BILLABLE_DURATION, "2.5")
+                self.cost[day] += Decimal("0.0237288")
+                self.tokens[day] += 1019
+                sender.send(instant)
+
+    def reader(self, **only: str) -> PromqlReader:
+        return PromqlReader(server=PromqlServer(url=f"http://127.0.0.1:{self.prometheus.port}"), names=names, only=only)
+
+
+@pytest.fixture(scope="module")
+def filled(start_prometheus: StartPrometheus, tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    return Filled(start_prometheus(tmp_path_factory.mktemp("prometheus")))
+
+
+def test_each_day_and_their_sum_are_what_was_sent(filled: Filled) -> None:
+    days = list(filled.reader().days(FIRST, TODAY - timedelta(days=1)))
+    assert [day.start for day in days] == sorted(filled.cost)
+    increase = f"sum(increase({counter_name(names.COST, 'USD')}[1d]))"
+    for day in days:
+        truth, tokens = filled.cost[day.start], filled.tokens[day.start]
+        parts = {(key.modality, key.component): total for key, total in day.by_key.items()}
+        output = parts[Modality.AUDIO, Component.OUTPUT]
+        assert output.cost is not None
+        said = next(iter(filled.prometheus.query(increase, at=day.end.timestamp()).values()))
+        assert float(output.cost) == pytest.approx(float(truth), rel=1e-9)
+        assert output.quantity == tokens
+        assert parts[Modality.AUDIO, Component.DURATION].quantity == tokens / 1019 * Decimal("2.5")
+        assert said != pytest.approx(float(truth), rel=0.05)
+        assert {(key.provider, key.account, key.model, key.version, key.scope) for key in day.by_key} == {
+            ("openai", "voice", "gpt-realtime", None, "global")
+        }
+        assert day.problems == []
+
+
+def test_any_range_adds_up_with_those_beside_it(filled: Filled) -> None:
+    reader, total = filled.reader(), float(sum(filled.cost.values()))
+    bounds = [FIRST, FIRST + timedelta(hours=2, seconds=90), FIRST + timedelta(hours=40, minutes=1), TODAY]
+    costs = []
+    for start, end in pairwise(bounds):
+        [cost] = [one.cost for one in reader.between(start, end).by_key.values() if one.cost is not None]
+        costs.append(float(cost))
+    assert min(costs) > 0
+    assert sum(costs) == pytest.approx(total, rel=1e-9)
+    [whole] = [one.cost for one in reader.between(FIRST, TODAY).by_key.values() if one.cost is not None]
+    assert float(whole) == pytest.approx(total, rel=1e-9)
+
+
+def test_only_the_processes_that_were_asked_for_are_read(filled: Filled) -> None:
+    [cost] = [
+        one.cost for one in filled.reader(instance="long").between(FIRST, TODAY).by_key.values() if one.cost is not None
+    ]
+    assert float(cost) == pytest.approx(DAYS * 8 * 2 * 0.0237288, rel=1e-9)
+    assert filled.reader(job="another").between(FIRST, TODAY).by_key == {}
+
+
+def test_two_processes_with_one_id_are_a_problem_that_is_said(
+    start_prometheus: StartPrometheus, tmp_path: Path
+) -> None:
+    prometheus = start_prometheus(tmp_path)
+    one, other = Sender(prometheus, "same"), Sender(prometheus, "same")
+    at = TODAY - timedelta(hours=12)
+    for turn in range(3):
+        one.add(names.COST, "5", modality="audio", component="output")
+        other.add(names.COST, "1", modality="audio", component="output")
+        one.send(at + 2 * turn * EVERY)
+        other.send(at + (2 * turn + 1) * EVERY)
+    reader = PromqlReader(server=PromqlServer(url=f"http://127.0.0.1:{prometheus.port}"), names=names)
+    found = reader.between(TODAY - timedelta(days=1), TODAY)
+    [problem] = found.problems
+    assert problem.startswith("1 series of realtime_spend.cost fell")
+
+
+def test_what_prometheus_says_of_a_query_that_it_refuses_is_passed_on(filled: Filled) -> None:
+    server = PromqlServer(url=f"http://127.0.0.1:{filled.prometheus.port}")
+    with pytest.raises(PromqlError, match=r"HTTP 400\): .*parse error"):
+        server.ask("sum(", TODAY)
+    with pytest.raises(PromqlError, match="has no /api/v1/query"):
+        PromqlServer(url=f"{server.url}/elsewhere").ask("up", TODAY)
