@@ -12,17 +12,19 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from realtime_spend.configuration import Configuration, Role, configure
 from realtime_spend.containment import Containment
 from realtime_spend.core.naming import Naming
+from realtime_spend.export_failures import LastExport, say_failures_as_ever, say_failures_once
 from realtime_spend.hooks.aiohttp import AiohttpHook
 from realtime_spend.hooks.aiortc import AiortcHook
 from realtime_spend.hooks.httpx_ws import HttpxWsHook
 from realtime_spend.hooks.websocket_client import WebsocketClientHook
 from realtime_spend.hooks.websockets import WebsocketsHook
 from realtime_spend.hooks.websockets_legacy import LegacyWebsocketsHook
+from realtime_spend.identity import Identity
 from realtime_spend.metering import Metering
 from realtime_spend.observing import RUNNING, Observing
 from realtime_spend.rate_cards import load_book
 from realtime_spend.sinks import metrics as names
-from realtime_spend.sinks.flusher import Flusher
+from realtime_spend.sinks.flusher import Flusher, is_answered
 from realtime_spend.sinks.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
     from realtime_spend.core.rates import RateBook
+    from realtime_spend.hooks import Observe
     from realtime_spend.hooks.attaching import Hook
 
 _HOOKS: tuple[Hook, ...] = (
@@ -41,6 +44,7 @@ _HOOKS: tuple[Hook, ...] = (
     HttpxWsHook(),
     AiortcHook(),
 )
+_LAST_EXPORTS: list[LastExport] = []
 
 
 class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its module opts out of type checking
@@ -74,6 +78,8 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
             metering = RUNNING.pop().metering
             metering.abandon()
             atexit.unregister(metering.finish)
+        _end_last_exports()
+        say_failures_as_ever()
         for hook in _HOOKS:
             hook.remove()
 
@@ -97,11 +103,24 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
         )
         observe = Observing(metering, configuration, containment)
         RUNNING.append(observe)
+        say_failures_once(os.environ)
+        # Registered before the next one, so run after it.
+        identity = Identity(provider, containment)
+        last = LastExport(provider, is_ours=lambda: identity.has_sessions, is_answered=is_answered)
+        _LAST_EXPORTS.append(last)
+        atexit.register(last.send)
         # Registered after the SDK's own exit handler, so run before it: what is lost at the end is still exported.
         atexit.register(metering.finish)
+        watching: Observe = observe
+        looking = identity.before(watching)
         for hook in _HOOKS:
             if hook.library not in configuration.disabled_libraries:
-                hook.install(observe, containment)
+                hook.install(looking, containment)
+
+
+def _end_last_exports() -> None:
+    while _LAST_EXPORTS:
+        atexit.unregister(_LAST_EXPORTS.pop().send)
 
 
 def _book(configuration: Configuration, containment: Containment, meters: names.Metrics) -> RateBook:
