@@ -16,9 +16,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import pytest
+from tests.stack.filling.fleet import fleet, run_all, simulator_options
+from tests.stack.filling.recording import RECORDER, read_recording
+
+from realtime_spend.simulator import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tests.stack.filling.recording import Recorded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -48,6 +54,7 @@ class Prometheus:
     """A running Prometheus, asked through its HTTP API."""
 
     port: int
+    process: subprocess.Popen[bytes]
 
     @property
     def otlp_metrics_url(self) -> str:
@@ -64,6 +71,11 @@ class Prometheus:
         result = self.ask("query", query=expr, time=time.time() if at is None else at)["result"]
         return {frozenset(one["metric"].items()): float(one["value"][1]) for one in result}
 
+    def stop(self) -> None:
+        """Ends it in good order; another one may be started on its port and its folder."""
+        self.process.terminate()
+        self.process.wait(PATIENCE_SECONDS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
@@ -79,11 +91,16 @@ class Collector:
     def metrics_url(self) -> str:
         return f"http://127.0.0.1:{self.otlp_http_port}/v1/metrics"
 
-    def own_metric(self, name: str) -> float | None:
+    def own_metric(self, name: str, *, of: str = "") -> float | None:
         """The sum of a metric that the collector keeps about itself, or nothing while it has none."""
         _, body = get(self.metrics_port, "/metrics")
-        values = [float(line.rsplit(" ", 1)[1]) for line in body.decode().splitlines() if line.startswith(name + "{")]
-        return sum(values) if values else None
+        lines = [line for line in body.decode().splitlines() if line.startswith(name + "{") and of in line]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines) if lines else None
+
+    def stop(self) -> None:
+        """Ends it in good order."""
+        self.process.terminate()
+        self.process.wait(PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """Ends it as a power cut would, without a chance to save anything."""
@@ -91,12 +108,32 @@ class Collector:
         self.process.wait(PATIENCE_SECONDS)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lived:
+    """What came of the fleet: in Prometheus, in the ledgers, and as the simulated service knows it."""
+
+    prometheus: Prometheus
+    ledgers: Path
+    recorded: Mapping[str, Recorded]
+    truth: Mapping[str, Any]
+    begin: float
+    end: float
+
+
 class StartPrometheus(Protocol):
-    def __call__(self, folder: Path, *, port: int | None = None) -> Prometheus: ...
+    def __call__(self, folder: Path, *, port: int | None = None, configuration: str = ...) -> Prometheus: ...
 
 
 class StartCollector(Protocol):
-    def __call__(self, folder: Path, *, prometheus_url: str, config: Path = ...) -> Collector: ...
+    def __call__(
+        self,
+        folder: Path,
+        *,
+        prometheus_url: str,
+        config: Path = ...,
+        overrides: Sequence[Path] = ...,
+        port: int | None = ...,
+    ) -> Collector: ...
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
@@ -123,6 +160,30 @@ def wait_for(probe: Callable[[], T | None], *, what: str) -> T:
             pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s in vain for {what}")
         time.sleep(0.1)
     return answer
+
+
+def wait_until_handed_on(collector: Collector) -> None:
+    """Waits until Prometheus has answered for every point that the collector took in since it was started."""
+
+    def points(name: str, *, of: str = "") -> float:
+        return collector.own_metric(f"otelcol_{name}_metric_points", of=of) or 0
+
+    def handed_on() -> bool | None:
+        exporter = 'exporter="otlp_http/prometheus"'
+        answered = points("exporter_sent", of=exporter) + points("exporter_send_failed", of=exporter)
+        return True if points("receiver_accepted") == answered else None
+
+    wait_for(handed_on, what="the collector to hand on what it has")
+
+
+def wait_until_queue_is_empty(collector: Collector) -> None:
+    """Waits until nothing waits for Prometheus any more, neither of this collector's nor of an earlier one's."""
+
+    def is_empty() -> bool | None:
+        waiting = [collector.own_metric(f"otelcol_exporter_{name}") for name in ("queue_size", "in_flight_requests")]
+        return True if waiting == [0, 0] else None
+
+    wait_for(is_empty, what="the queue of the collector to empty")
 
 
 @contextmanager
@@ -205,29 +266,49 @@ def started() -> Iterator[ExitStack]:
 
 @pytest.fixture(scope="module")
 def start_prometheus(programs: Programs, started: ExitStack) -> StartPrometheus:
-    def start(folder: Path, *, port: int | None = None) -> Prometheus:
-        port = port or free_port()
-        configuration = folder / "prometheus.yml"
-        configuration.write_text(PROMETHEUS_CONFIGURATION)
-        argv: list[str | Path] = [
-            programs.prometheus,
-            f"--config.file={configuration}",
-            f"--storage.tsdb.path={folder / 'prometheus'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--web.enable-otlp-receiver",
-        ]
-        started.enter_context(running(argv, log=folder / "prometheus.log", ready=(port, "/-/ready"), environment={}))
-        return Prometheus(port=port)
-
-    return start
+    return starting_prometheus(programs, started)
 
 
 @pytest.fixture(scope="module")
 def start_collector(programs: Programs, started: ExitStack, single_host: Path) -> StartCollector:
     """Starts a collector whose queue is kept in the folder, so that a second one in it goes on with the first one's."""
+    return starting_collector(programs, started, single_host)
 
-    def start(folder: Path, *, prometheus_url: str, config: Path = single_host) -> Collector:
-        grpc, otlp_http, health, metrics = (free_port() for _ in range(4))
+
+def starting_prometheus(programs: Programs, started: ExitStack) -> StartPrometheus:
+    """Returns what starts a Prometheus that runs until the stack is closed."""
+
+    def start(folder: Path, *, port: int | None = None, configuration: str = PROMETHEUS_CONFIGURATION) -> Prometheus:
+        port = port or free_port()
+        file = folder / "prometheus.yml"
+        file.write_text(configuration)
+        argv: list[str | Path] = [
+            programs.prometheus,
+            f"--config.file={file}",
+            f"--storage.tsdb.path={folder / 'prometheus'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--web.enable-otlp-receiver",
+        ]
+        process = started.enter_context(
+            running(argv, log=folder / "prometheus.log", ready=(port, "/-/ready"), environment={})
+        )
+        return Prometheus(port=port, process=process)
+
+    return start
+
+
+def starting_collector(programs: Programs, started: ExitStack, single_host: Path) -> StartCollector:
+    """Returns what starts a collector that runs until the stack is closed."""
+
+    def start(
+        folder: Path,
+        *,
+        prometheus_url: str,
+        config: Path = single_host,
+        overrides: Sequence[Path] = (),
+        port: int | None = None,
+    ) -> Collector:
+        grpc, otlp_http, health, metrics = free_port(), port or free_port(), free_port(), free_port()
         environment = {
             "COLLECTOR_OTLP_GRPC_ENDPOINT": f"127.0.0.1:{grpc}",
             "COLLECTOR_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{otlp_http}",
@@ -237,9 +318,35 @@ def start_collector(programs: Programs, started: ExitStack, single_host: Path) -
             "PROMETHEUS_OTLP_METRICS_URL": prometheus_url,
         }
         log = folder / "collector.log"
-        process = started.enter_context(
-            running([programs.otelcol, f"--config={config}"], log=log, ready=(health, "/"), environment=environment)
-        )
+        argv: list[str | Path] = [programs.otelcol, *(f"--config={file}" for file in (config, *overrides))]
+        process = started.enter_context(running(argv, log=log, ready=(health, "/"), environment=environment))
         return Collector(process=process, otlp_http_port=otlp_http, health_port=health, metrics_port=metrics, log=log)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def lived(programs: Programs, single_host: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+    """The fleet, run once for all tests: real programs to a real collector, which records, to a real Prometheus."""
+    folder = tmp_path_factory.mktemp("fleet")
+    ledgers, recording, recorder = folder / "ledgers", folder / "recording.jsonl", folder / "recorder.yaml"
+    recorder.write_text(RECORDER.format(path=recording))
+    with ExitStack() as started, run_in_thread(simulator_options()) as simulator:
+        prometheus = starting_prometheus(programs, started)(folder)
+        collector = starting_collector(programs, started, single_host)(
+            folder, prometheus_url=prometheus.otlp_metrics_url, overrides=[recorder]
+        )
+        begin = time.time()
+        endpoint = f"http://127.0.0.1:{collector.otlp_http_port}"
+        run_all(fleet(simulator.url), ledgers=ledgers, otlp_endpoint=endpoint)
+        simulator.wait_idle()
+        wait_until_handed_on(collector)
+        collector.stop()
+        yield Lived(
+            prometheus=prometheus,
+            ledgers=ledgers,
+            recorded=read_recording(recording, ledgers),
+            truth=simulator.truth.as_json(),
+            begin=begin,
+            end=time.time(),
+        )

@@ -1,0 +1,304 @@
+"""Every query of every dashboard and rule, asked of a Prometheus that was filled through the real collector."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from grafana.names import label, series
+from tests.stack.conftest import wait_until_handed_on
+from tests.stack.filling import queries
+from tests.stack.filling.recording import Replay, play
+from tests.stack.filling.syntax import Node, operands, printed, without_offsets
+from tests.stack.filling.truth import Evaluator, NotATotalError, Row, rows_of
+
+from realtime_spend.estimates.ledger import entry_of
+from realtime_spend.sinks import metrics as names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tests.stack.conftest import Collector, Lived, Prometheus, StartCollector, StartPrometheus
+    from tests.stack.filling.queries import Query, Variable
+    from tests.stack.filling.recording import Recorded
+    from tests.stack.filling.truth import Vector
+
+HOUR, DAY = 3_600, 86_400
+NANO = 10**9
+# All that is sent lies in it, and none of it in the day before it.
+RANGE = 7 * DAY
+# When the programs are said to have ended, in seconds before now. The oldest is what last week is compared with: it is
+# inside the seven days that Prometheus takes in, and near enough to their end.
+AGES = (360, 3 * HOUR, 14 * HOUR, 2 * DAY + 2 * HOUR, 4 * DAY + 5 * HOUR, 167 * HOUR + 45 * 60)
+# So that the few seconds are seen in which the collector was scraped.
+STEP = 1
+
+PANELS = queries.panel_queries(range_seconds=RANGE)
+VARIABLES = queries.variables()
+RECORDED = queries.rules("record")
+ALERTS = queries.rules("alert")
+
+stack = pytest.mark.stack
+# The fleet is run within the setup of the first test.
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """A Prometheus with the shipped configuration and rules, and the truth about what was sent to it."""
+
+    prometheus: Prometheus
+    rows: list[Row]
+    end: float
+
+    def parsed(self, expr: str) -> Node:
+        node: Node = self.prometheus.ask("parse_query", query=expr)
+        return node
+
+    def instants(self, query: Query) -> range:
+        """The instants at which Grafana asks: multiples of the step, from the range's beginning on."""
+        step, seconds = query.step or STEP, RANGE if query.step else HOUR
+        return range(int(self.end - seconds) // step * step, int(self.end) + 1, step)
+
+    def answer(self, query: Query) -> Vector:
+        """The value of each series; of a query in steps, their sum, which says nothing but for totals."""
+        if not query.is_range:
+            return self.prometheus.query(query.expr, at=self.end)
+        instants = self.instants(query)
+        asked = {"start": instants[0], "end": instants[-1], "step": instants.step}
+        result = self.prometheus.ask("query_range", query=query.expr, **asked)["result"]
+        return {
+            frozenset(series["metric"].items()): math.fsum(
+                number for _, value in series["values"] if math.isfinite(number := float(value))
+            )
+            for series in result
+        }
+
+    def has_data(self, expr: str) -> bool:
+        return any(math.isfinite(value) for value in self.prometheus.query(expr, at=self.end).values())
+
+    def expected(self, query: Query) -> Vector:
+        """What the query must answer if each usage is counted once, in its own window."""
+        node = self.parsed(query.expr)
+        total: dict[frozenset[tuple[str, str]], float] = {}
+        for at in self.instants(query) if query.is_range else [self.end]:
+            answer = Evaluator(rows=self.rows, at=at).vector(node)
+            assert isinstance(answer, dict)
+            for labels, value in answer.items():
+                total[labels] = total.get(labels, 0) + value
+        return total
+
+
+def replays(recorded: Mapping[str, Recorded], now: float) -> Iterator[Replay]:
+    number = count(1)
+    for age in AGES:
+        for program in recorded.values():
+            onto = round((now - age) * NANO)
+            yield Replay(recorded=program, instant=program.end, onto=onto, number=next(number))
+
+
+def configuration(folder: Path, *, collector_metrics_port: int) -> str:
+    """The shipped configuration, with this test's ports, and rules that are evaluated each second."""
+    shipped = queries.REPOSITORY / "prometheus"
+    said: Any = yaml.safe_load((shipped / "prometheus.yml").read_text(encoding="utf-8"))
+    said["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    del said["alerting"]
+    (job,) = said["scrape_configs"]
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{collector_metrics_port}"]}]
+    (folder / "rules").mkdir()
+    for path in queries.RULES:
+        rules: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for group in rules["groups"]:
+            group.pop("interval", None)
+            group.pop("query_offset", None)
+        (folder / "rules" / path.name).write_text(yaml.safe_dump(rules))
+    return yaml.safe_dump(said)
+
+
+@pytest.fixture(scope="module")
+def pipeline(
+    start_prometheus: StartPrometheus,
+    start_collector: StartCollector,
+    unused_port: Callable[[], int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Collector, Prometheus]:
+    """A collector and a Prometheus that know of each other."""
+    folder, port = tmp_path_factory.mktemp("filled"), unused_port()
+    url = f"http://127.0.0.1:{port}/api/v1/otlp/v1/metrics"
+    collector = start_collector(folder, prometheus_url=url)
+    shipped = configuration(folder, collector_metrics_port=collector.metrics_port)
+    return collector, start_prometheus(folder, port=port, configuration=shipped)
+
+
+@pytest.fixture(scope="module")
+def filled(
+    lived: Lived,
+    pipeline: tuple[Collector, Prometheus],
+    eventually: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Filled:
+    collector, prometheus = pipeline
+    folder = tmp_path_factory.mktemp("ledgers")
+    sent = list(replays(lived.recorded, time.time()))
+    play(sent, port=collector.otlp_http_port, ledger=folder / "taken")
+    # So that there is a refusal to be seen, too; it is in no ledger.
+    too_old = Replay(recorded=sent[0].recorded, instant=sent[0].instant, onto=sent[0].onto - 9 * DAY * NANO, number=0)
+    play([too_old], port=collector.otlp_http_port, ledger=folder / "refused")
+    wait_until_handed_on(collector)
+    handed_on = time.time()
+    eventually(lambda: scraped(prometheus), what="the collector to be scraped")
+    end = eventually(lambda: evaluated(prometheus, since=handed_on), what="the rules to be evaluated")
+    return Filled(prometheus=prometheus, rows=list(all_rows(sent, lived)), end=end)
+
+
+def scraped(prometheus: Prometheus) -> bool | None:
+    return True if prometheus.query('count_over_time(up{job="otelcol"}[1m]) >= 4') else None
+
+
+def evaluated(prometheus: Prometheus, *, since: float) -> float | None:
+    """The present, once every group of rules was evaluated after an instant and a scrape, or nothing."""
+    after = max(since, time.time() - 2)
+    groups = prometheus.ask("rules")["groups"]
+    evaluations = [datetime.fromisoformat(group["lastEvaluation"]).timestamp() for group in groups]
+    return time.time() if min(evaluations) > after else None
+
+
+def all_rows(sent: list[Replay], lived: Lived) -> Iterator[Row]:
+    for replay in sent:
+        for record in replay.records():
+            entry = entry_of(record)
+            assert entry is not None
+            yield from rows_of(entry, replay.recorded.name)
+    repeats = lived.truth["counts"]["repeats"]
+    assert repeats > 0
+    for replay in sent:
+        if replay.recorded.name == "doubtful":
+            labels = {label(names.PROVIDER_NAME): "openai", label(names.MODEL): "gpt-realtime-2"}
+            for _ in range(repeats):
+                at = replay.moved(replay.recorded.spending[0]) / NANO
+                yield Row(at, series(names.DUPLICATES), labels, Decimal(1))
+
+
+# --- Every query returns data -----------------------------------------------------------------------------------------
+
+
+@stack
+@pytest.mark.parametrize("query", PANELS, ids=str)
+def test_every_panel_query_returns_data(filled: Filled, query: Query) -> None:
+    answer = filled.answer(query)
+    assert answer
+    # Rightly 0 are some of the collector's figures, as nothing was refused at its door, and the falls of totals.
+    assert any(answer.values()) or re.search(r"otelcol|resets\(", query.expr)
+    assert all(math.isfinite(value) for value in answer.values())
+
+
+@stack
+@pytest.mark.parametrize("variable", VARIABLES, ids=str)
+def test_every_variable_has_values_to_choose_from(filled: Filled, variable: Variable) -> None:
+    values = set(filled.prometheus.ask(f"label/{variable.label}/values", **{"match[]": variable.selector}))
+    told = {row.labels[variable.label] for row in filled.rows if variable.label in row.labels}
+    assert values == told
+    assert len(told) >= 2
+
+
+@stack
+@pytest.mark.parametrize("rule", RECORDED, ids=str)
+def test_every_recording_rule_records_data(filled: Filled, rule: Query) -> None:
+    assert filled.prometheus.query(rule.expr, at=filled.end)
+    recorded = rule.where.partition(": ")[2]
+    assert filled.prometheus.query(f'{{__name__="{recorded}"}}', at=filled.end)
+
+
+@stack
+@pytest.mark.parametrize("alert", ALERTS, ids=str)
+def test_every_alert_looks_at_data(filled: Filled, alert: Query) -> None:
+    """Whatever it compares is there; what a rule recorded before Prometheus was started cannot be, so it is now's."""
+    looked_at = [printed(without_offsets(operand)) for operand in operands(filled.parsed(alert.expr))]
+    assert looked_at
+    assert [expr for expr in looked_at if not filled.has_data(expr) and not expr.startswith("absent (")] == []
+
+
+@stack
+def test_prometheus_finds_no_fault_in_the_rules(filled: Filled) -> None:
+    rules = [rule for group in filled.prometheus.ask("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) == len(RECORDED) + len(ALERTS)
+    assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
+
+
+# --- Every total is the truth -----------------------------------------------------------------------------------------
+
+
+def is_total(query: Query) -> bool:
+    """Whether the query is one of the exact formula, and not of a histogram, whose sums usages do not tell."""
+    return "last_over_time" in query.expr and "or" in query.expr and not re.search(UNTOLD, query.expr)
+
+
+# Durations, and what the collector reports of itself.
+UNTOLD = r"_seconds_(bucket|sum|count)|otelcol"
+TOTALS = [query for query in [*PANELS, *RECORDED] if is_total(query)]
+
+
+@stack
+@pytest.mark.parametrize("query", TOTALS, ids=str)
+def test_every_total_is_what_the_simulated_service_sent(filled: Filled, query: Query) -> None:
+    expected = {labels: value for labels, value in filled.expected(query).items() if value}
+    answer = {labels: value for labels, value in filled.answer(query).items() if value}
+    assert expected
+    assert answer == pytest.approx(expected, rel=1e-9)
+
+
+def test_most_queries_are_totals_that_can_be_checked() -> None:
+    assert len(TOTALS) >= 20
+    guessed = [query.where for query in [*PANELS, *RECORDED, *ALERTS] if re.search(r"\bincrease\(", query.expr)]
+    assert guessed == []
+
+
+@stack
+def test_the_evaluator_knows_what_it_does_not_know(filled: Filled) -> None:
+    for expr in ("sum(rate(realtime_spend_cost_USD_total[5m]))", "max(realtime_spend_cost_USD_total)"):
+        with pytest.raises(NotATotalError):
+            Evaluator(rows=filled.rows, at=filled.end).vector(filled.parsed(expr))
+
+
+# --- Names ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_query_asks_for_what_is_emitted() -> None:
+    asked = queries.all_queries()
+    assert len(asked) > 40
+    assert queries.unknown_names(asked) == []
+
+
+def test_a_metric_that_is_renamed_is_missed_by_the_panels_that_show_it(tmp_path: Path) -> None:
+    """The test above, run with a copy of the package in which one metric has another name."""
+    package = shutil.copytree(queries.REPOSITORY / "src" / "realtime_spend", tmp_path / "src" / "realtime_spend")
+    renamed = package / "sinks" / "metrics.py"
+    text = renamed.read_text(encoding="utf-8")
+    assert text.count('"realtime_spend.cost"') == 1
+    renamed.write_text(text.replace('"realtime_spend.cost"', '"realtime_spend.spending"'), encoding="utf-8")
+    test = f"{__file__}::{test_every_query_asks_for_what_is_emitted.__name__}"
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", test],
+        cwd=queries.REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "src")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "live-spend.json: Total cost in the range A: realtime_spend_cost_USD_total" in ran.stdout
+    assert "totals.yml: " in ran.stdout
