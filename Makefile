@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test matrix check format lint types contracts coverage bench stack clean
+.PHONY: help demo test matrix check format lint types contracts coverage bench pictures stack clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,8 +40,12 @@ coverage: .venv/dev-is-ready
 bench: .venv/dev-is-ready ## what the instrumentation costs, as ratios in interleaved rounds (DOCS=1 writes docs/performance.md)
 	$(BIN)/python -m bench $(if $(DOCS),--write)
 
+pictures: .venv/dev-is-ready stack ## draw the dashboards into docs/pictures, from a Prometheus that it fills itself
+	$(BIN)/python -m grafana.pictures
+
 stack: ## obtain the real collector and Prometheus 3 (built from their Go modules once, kept outside the tree)
 	bash tests/stack/obtain.sh
+	if command -v go >/dev/null; then go -C tests/stack/compose mod download; fi
 
 clean: ## remove what the other commands made in this folder
 	rm -rf .venv dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

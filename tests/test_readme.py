@@ -28,6 +28,8 @@ def _blocks(language: str) -> list[str]:
 def _run(command: list[str], cwd: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "REALTIME_"))}
     environment["PATH"] = f"{_BIN}{os.pathsep}{environment['PATH']}"
+    # What is shown is what a newcomer sees, who has no collector and no Prometheus yet.
+    environment["XDG_CACHE_HOME"] = str(cwd / "nothing-is-built")
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

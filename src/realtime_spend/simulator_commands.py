@@ -149,7 +149,8 @@ def _option(text: str) -> tuple[str, str]:
 def demo(*, seed: int, ledger: Path | None) -> None:
     """Run three unmodified programs against simulated services and compare what was counted with the truth.
 
-    OTLP goes to OTEL_EXPORTER_OTLP_ENDPOINT if it is set, else to a small receiver inside the demo.
+    OTLP goes to OTEL_EXPORTER_OTLP_ENDPOINT if it is set, else through a real collector to a real Prometheus where
+    `make stack` has obtained both, else to a small receiver inside the demo.
     """
     try:
         from realtime_spend.demo.run import DemoError, run_demo

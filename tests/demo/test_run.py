@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from realtime_spend.demo import programs, run
+from realtime_spend.demo import programs, run, stack
 from realtime_spend.demo.programs import Program, examples_folder
 from realtime_spend.demo.receiver import receiving
 from realtime_spend.demo.run import DemoError, run_demo
@@ -28,8 +29,11 @@ class Printed:
 
 
 @pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch) -> Printed:
+def printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Printed:
+    """Print as on a machine where nobody has run `make stack`."""
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(stack, "_PATH_NAMES", {"otelcol": (), "prometheus": ()})
     return Printed()
 
 
@@ -37,6 +41,7 @@ def test_truth_ledger_and_otlp_agree_for_other_seeds_too(printed: Printed, tmp_p
     assert run_demo(printed.console, seed=11, ledger=tmp_path / "ledger")
     assert "truth, ledger and OTLP agree for all" in printed.text
     assert "DIFFERS" not in printed.text
+    assert printed.text.count("run `make stack`") == 1
     models = {entry.model for entry in read_ledger(tmp_path / "ledger").entries}
     assert {"gpt-realtime", "gpt-realtime-mini", "gpt-4o-transcribe", "gpt-realtime-whisper"} <= models
 
@@ -64,6 +69,35 @@ def test_a_usage_that_the_ledger_lacks_is_a_disagreement(
     assert not run_demo(printed.console, seed=0, ledger=tmp_path / "ledger")
     assert "truth, ledger and OTLP do not agree" in printed.text
     assert "DIFFERS" in printed.text
+
+
+def test_a_demo_that_needs_what_is_not_installed_leaves_nothing_behind(
+    printed: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(run, "find_spec", lambda name: None if name == "openai" else True)
+    with pytest.raises(DemoError, match=re.escape("the demo needs openai: pip install 'realtime-spend[demo]'")):
+        run_demo(printed.console, seed=0, ledger=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_without_a_folder_says_where_its_ledger_is_and_stays(
+    printed: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run_demo(printed.console, seed=0, ledger=None)
+    [folder] = tmp_path.glob("realtime-spend-demo-*")
+    assert f"ledger: {folder}, yours to keep or remove" in printed.text
+    assert len(read_ledger(folder).entries) == 19
+
+
+def test_a_demo_that_fails_before_anything_is_recorded_leaves_no_folder(
+    printed: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_program: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(DemoError, match=failing_program):
+        run_demo(printed.console, seed=0, ledger=None)
+    assert list(tmp_path.glob("realtime-spend-demo-*")) == []
 
 
 def test_a_folder_that_holds_a_ledger_already_is_refused(printed: Printed, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Three accounts of the same sessions side by side: what was sent, what the ledger holds, what arrived over OTLP."""
+"""Three accounts of the same sessions side by side: what was sent, what the ledger holds, what the metrics tell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from realtime_spend.core.spending import spending
 from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from decimal import Decimal
 
     from realtime_spend.demo.receiver import Received
     from realtime_spend.estimates.ledger import Entry
+    from realtime_spend.estimates.promql import Totals
+
+    # Quantity and cost of one part of a model, as the metrics have them.
+    Metered = Callable[[tuple[str, str, str | None], Part], tuple[float, float]]
 
 _RELATIVE = 1e-9
 _Model = tuple[str, str, str | None]
@@ -31,21 +35,28 @@ class Line:
     part: Part
     sent: tuple[Decimal, Decimal]
     ledger: tuple[Decimal, Decimal]
-    otlp: tuple[float, float] | None
+    metrics: tuple[float, float] | None
 
     @property
     def agrees(self) -> bool:
         """Whether tokens and ledger are exactly what was sent, and the metric is within a double's reach of it."""
         if self.sent != self.ledger:
             return False
-        if self.otlp is None:
+        if self.metrics is None:
             return True
         quantity, cost = (float(value) for value in self.sent)
-        return _near(self.otlp[0], quantity) and _near(self.otlp[1], cost)
+        return _near(self.metrics[0], quantity) and _near(self.metrics[1], cost)
 
 
-def compare(truth: Iterable[Mapping[str, Any]], entries: Iterable[Entry], received: Received | None) -> list[Line]:
-    """Return a line for every component that any account speaks of. `truth` holds the totals of the simulators."""
+def compare(
+    truth: Iterable[Mapping[str, Any]],
+    entries: Iterable[Entry],
+    metered: Metered | None,
+) -> list[Line]:
+    """Return a line for every component that truth or ledger speaks of.
+
+    `truth` holds the totals of the simulators, `metered` gives quantity and cost of a model's part by the metrics.
+    """
     sent: dict[tuple[_Model, Part], tuple[Decimal, Decimal]] = {}
     for total in truth:
         model = (str(total["provider"]), str(total["model"]), total["version"])
@@ -61,7 +72,7 @@ def compare(truth: Iterable[Mapping[str, Any]], entries: Iterable[Entry], receiv
             part=part,
             sent=sent.get((model, part), zero),
             ledger=counted.get((model, part), zero),
-            otlp=None if received is None else _arrived(received, model, part),
+            metrics=None if metered is None else metered(model, part),
         )
         for model, part in sorted({*sent, *counted}, key=str)
     ]
@@ -78,19 +89,41 @@ def _counted(entries: Iterable[Entry]) -> dict[tuple[_Model, Part], tuple[Decima
     return found
 
 
-def _arrived(received: Received, model: _Model, part: Part) -> tuple[float, float]:
-    """Return quantity and cost as the metrics have them; input tokens include the cached ones there."""
-    labels = {names.PROVIDER_NAME: model[0], names.MODEL: model[1], names.VERSION: model[2]}
-    modality = {**labels, names.MODALITY: str(part.modality)}
-    cost = received.total(names.COST, {**modality, names.COMPONENT: str(part.component)})
-    if part.component is Component.DURATION:
-        return received.total(names.BILLABLE_DURATION, labels), cost
-    if part.component is Component.OUTPUT:
-        return received.total(names.OUTPUT_TOKENS, modality), cost
-    cached = received.total(names.CACHE_READ_TOKENS, modality)
-    if part.component is Component.CACHED_INPUT:
-        return cached, cost
-    return received.total(names.INPUT_TOKENS, modality) - cached, cost
+def by_otlp(received: Received) -> Metered:
+    """Return what has arrived at the small receiver, where input tokens include the cached ones."""
+
+    def metered(model: _Model, part: Part) -> tuple[float, float]:
+        labels = {names.PROVIDER_NAME: model[0], names.MODEL: model[1], names.VERSION: model[2]}
+        modality = {**labels, names.MODALITY: str(part.modality)}
+        cost = received.total(names.COST, {**modality, names.COMPONENT: str(part.component)})
+        if part.component is Component.DURATION:
+            return received.total(names.BILLABLE_DURATION, labels), cost
+        if part.component is Component.OUTPUT:
+            return received.total(names.OUTPUT_TOKENS, modality), cost
+        cached = received.total(names.CACHE_READ_TOKENS, modality)
+        if part.component is Component.CACHED_INPUT:
+            return cached, cost
+        return received.total(names.INPUT_TOKENS, modality) - cached, cost
+
+    return metered
+
+
+def by_promql(totals: Totals) -> Metered:
+    """Return what Prometheus holds, by the totals that were read from it."""
+
+    def metered(model: _Model, part: Part) -> tuple[float, float]:
+        wanted = (*model, part)
+        found = [
+            total
+            for key, total in totals.by_key.items()
+            if (key.provider, key.model, key.version, Part(key.modality, key.component)) == wanted
+        ]
+        quantities, costs = (
+            [amount for total in found if (amount := getattr(total, side)) is not None] for side in ("quantity", "cost")
+        )
+        return float(money.add(*quantities)), float(money.add(*costs))
+
+    return metered
 
 
 def _near(value: float, wanted: float) -> bool:

@@ -4,97 +4,159 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryFile, mkdtemp
+from subprocess import TimeoutExpired
+from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from realtime_spend.core import money
-from realtime_spend.core.explanation import Assumptions, explain
-from realtime_spend.core.line_items import Provider, Scope
-from realtime_spend.core.naming import Naming
-from realtime_spend.core.session_log import Log
-from realtime_spend.core.usage import Reported
-from realtime_spend.demo.comparison import compare
+from realtime_spend.demo.comparison import by_otlp, by_promql, compare
+from realtime_spend.demo.destination import Destination
 from realtime_spend.demo.programs import DEPLOYMENTS, examples_folder, programs, run
 from realtime_spend.demo.receiver import receiving
+from realtime_spend.demo.stack import StackError, find_stack, running
+from realtime_spend.demo.tables import counts_agree, print_lines, print_naive, print_usages
 from realtime_spend.estimates.ledger import read_ledger
-from realtime_spend.rate_cards import load_book
-from realtime_spend.reports.printing import print_table
+from realtime_spend.estimates.promql import PromqlReader
+from realtime_spend.estimates.promql_server import PromqlError, PromqlServer
 from realtime_spend.simulator import Deployment, SimulatorOptions, run_in_thread
 from realtime_spend.simulator import Scope as SimulatedScope
+from realtime_spend.sinks import metrics as metric_names
 from realtime_spend.sinks.flusher import is_answered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from decimal import Decimal
-
     from rich.console import Console
 
-    from realtime_spend.core.rates import RateBook
-    from realtime_spend.demo.comparison import Line
-    from realtime_spend.demo.receiver import Received
-    from realtime_spend.estimates.ledger import Entry
-
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+# The first sample of a process is not stamped before the process was there; clocks are read to the millisecond.
+_BEFORE = timedelta(minutes=1)
 
 
 class DemoError(Exception):
     """The demo could not be run; the sentence says what to do."""
 
 
+class _UnfitFolderError(DemoError):
+    """The folder cannot take this demo's ledger, whatever is in it is not ours."""
+
+
 def run_demo(console: Console, *, seed: int, ledger: Path | None) -> bool:
-    """Run everything and print it; return whether truth, ledger and OTLP agree.
+    """Run everything and print it; return whether truth, ledger and metrics agree.
+
+    Metrics go to the collector that the user names, else to the real stack that `make stack` obtains, else to a small
+    receiver of our own.
 
     Raises:
-        DemoError: a program did not end well.
+        DemoError: something is missing, or a program did not end well.
     """
+    _check_extras()
+    if (endpoint := os.environ.get(_OTLP_ENDPOINT)) is not None and not is_answered(os.environ):
+        raise DemoError(f"no collector answers at {endpoint}; start it, or unset {_OTLP_ENDPOINT} to do without one")
     folder = ledger or Path(mkdtemp(prefix="realtime-spend-demo-"))
-    _check_folder(folder)
-    collector = os.environ.get(_OTLP_ENDPOINT)
-    if collector is not None and not is_answered(os.environ):
-        raise DemoError(f"no collector answers at {collector}; start it, or unset {_OTLP_ENDPOINT} to do without one")
-    deployments = {
-        name: Deployment(model=entry["model"], version=entry["version"], scope=SimulatedScope(entry["scope"]))
-        for name, entry in DEPLOYMENTS.items()
-    }
-    received: Received | None = None
+    try:
+        _check_folder(folder)
+        return _run_in(folder, console, seed)
+    except PromqlError as error:
+        raise DemoError(f"{error}\nwhat was recorded is in {folder}") from None
+    except (KeyboardInterrupt, SystemExit):
+        if any(folder.glob("*.jsonl")):
+            console.print(f"what was recorded until then is in {folder}")
+        raise
+    except DemoError as error:
+        if any(folder.glob("*.jsonl")) and not isinstance(error, _UnfitFolderError):
+            raise DemoError(f"{error}\nwhat was recorded until then is in {folder}") from None
+        raise
+    finally:
+        if ledger is None and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _run_in(folder: Path, console: Console, seed: int) -> bool:
     with ExitStack() as stack:
-        endpoint = collector
-        if endpoint is None:
-            endpoint, received = stack.enter_context(receiving())
-        openai = stack.enter_context(run_in_thread(SimulatorOptions(seed=seed)))
-        azure = stack.enter_context(run_in_thread(SimulatorOptions(seed=seed + 1, deployments=deployments)))
-        console.print(f"simulated OpenAI at {openai.url}, simulated Azure OpenAI at {azure.url}, OTLP to {endpoint}")
-        for program in programs(openai.url, azure.url):
-            console.print(
-                f"$ opentelemetry-instrument python {examples_folder().name}/{program.file}   # {program.shows}"
-            )
-            ended = run(program, folder, endpoint, keep_otlp=collector is not None)
-            console.print(ended.stdout.rstrip(), style="dim")
-            if ended.returncode:
-                raise DemoError(f"{program.file} ended with status {ended.returncode}: {ended.stderr.strip()[-2000:]}")
-            if ended.stderr.strip():
-                console.print(ended.stderr.rstrip(), style="yellow")
-        openai.wait_idle()
-        azure.wait_idle()
-        truths = [openai.truth.as_json(), azure.truth.as_json()]
-    entries = read_ledger(folder).entries
-    lines = compare([total for truth in truths for total in truth["totals"]], entries, received)
-    _print_lines(console, lines, with_otlp=received is not None)
-    _print_usages(console, entries, truths)
-    _print_naive(console, entries)
-    agree = bool(lines) and all(line.agrees for line in lines) and _counts(entries) == _sent_counts(truths)
-    console.print(f"\nledger: {folder}   (realtime-spend report {folder})")
-    if received is None:
-        console.print(f"metrics went to the collector at {endpoint}: look at them there")
-    who = "truth, ledger and OTLP" if received is not None else "truth and ledger"
+        destination = _destination(console, folder, stack)
+        truths = _sessions(console, folder, destination, seed, stack)
+        entries = read_ledger(folder).entries
+        sent = [total for truth in truths for total in truth["totals"]]
+        lines = destination.settled(lambda metered: compare(sent, entries, metered))
+    print_lines(console, lines, metrics=destination.heading)
+    print_usages(console, entries, truths)
+    print_naive(console, entries)
+    agree = bool(lines) and all(line.agrees for line in lines) and counts_agree(entries, truths)
+    console.print(f"\nledger: {folder}, yours to keep or remove   (realtime-spend report {folder})")
+    if destination.heading is None:
+        console.print(f"metrics went to the collector at {destination.endpoint}: look at them there")
+    who = "truth and ledger" if destination.heading is None else f"truth, ledger and {destination.heading}"
     if agree:
         console.print(f"{who} agree for all {len(lines)} components", style="bold green")
     else:
         console.print(f"{who} do not agree: look at the lines marked DIFFERS and at the counts", style="bold red")
+    if destination.more:
+        console.print(destination.more)
     return agree
+
+
+def _destination(console: Console, folder: Path, stack: ExitStack) -> Destination:
+    if (endpoint := os.environ.get(_OTLP_ENDPOINT)) is not None:
+        return Destination(endpoint=endpoint, is_users=True)
+    try:
+        found = find_stack(os.environ)
+    except StackError as error:
+        endpoint, received = stack.enter_context(receiving())
+        return Destination(endpoint=endpoint, heading="OTLP", read=lambda: by_otlp(received), more=str(error))
+    # What the two write goes with them; the ledger stays.
+    scratch = Path(stack.enter_context(TemporaryDirectory(prefix="stack-", dir=folder)))
+    try:
+        running_stack = stack.enter_context(running(found, scratch))
+    except StackError as error:
+        raise DemoError(str(error)) from None
+    console.print(f"{found.otelcol.name} and Prometheus with the files of collector-config and prometheus")
+    reader = PromqlReader(server=PromqlServer(url=running_stack.prometheus_url), names=metric_names)
+    started = datetime.now(UTC)
+    return Destination(
+        endpoint=running_stack.otlp_endpoint,
+        heading="PromQL",
+        read=lambda: by_promql(reader.between(started - _BEFORE, datetime.now(UTC))),
+    )
+
+
+def _sessions(
+    console: Console, folder: Path, destination: Destination, seed: int, stack: ExitStack
+) -> list[dict[str, Any]]:
+    """Run the programs against two simulated services; return what these say that they have sent."""
+    deployments = {
+        name: Deployment(model=entry["model"], version=entry["version"], scope=SimulatedScope(entry["scope"]))
+        for name, entry in DEPLOYMENTS.items()
+    }
+    openai = stack.enter_context(run_in_thread(SimulatorOptions(seed=seed)))
+    azure = stack.enter_context(run_in_thread(SimulatorOptions(seed=seed + 1, deployments=deployments)))
+    endpoint = destination.endpoint
+    console.print(f"simulated OpenAI at {openai.url}, simulated Azure OpenAI at {azure.url}, OTLP to {endpoint}")
+    for program in programs(openai.url, azure.url):
+        console.print(f"$ opentelemetry-instrument python {examples_folder().name}/{program.file}   # {program.shows}")
+        try:
+            ended = run(program, folder, endpoint, keep_otlp=destination.is_users)
+        except TimeoutExpired as error:
+            raise DemoError(f"{program.file} did not end within {error.timeout:g} s") from None
+        console.print(ended.stdout.rstrip(), style="dim")
+        if ended.returncode:
+            raise DemoError(f"{program.file} ended with status {ended.returncode}: {ended.stderr.strip()[-2000:]}")
+        if ended.stderr.strip():
+            console.print(ended.stderr.rstrip(), style="yellow")
+    openai.wait_idle()
+    azure.wait_idle()
+    return [openai.truth.as_json(), azure.truth.as_json()]
+
+
+def _check_extras() -> None:
+    """Refuse to begin where a program could not: it would end in a traceback, with half of the sessions recorded."""
+    for module in ("openai", "websockets", "opentelemetry.exporter.otlp.proto.http"):
+        try:
+            is_there = find_spec(module) is not None
+        except ModuleNotFoundError:
+            is_there = False
+        if not is_there:
+            raise DemoError(f"the demo needs {module}: pip install 'realtime-spend[demo]'")
 
 
 def _check_folder(folder: Path) -> None:
@@ -104,85 +166,6 @@ def _check_folder(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise DemoError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
+        raise _UnfitFolderError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
     if any(folder.glob("*.jsonl")):
-        raise DemoError(f"{folder} holds a ledger already; name an empty or a new folder")
-
-
-def _print_lines(console: Console, lines: Sequence[Line], *, with_otlp: bool) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold", title="Tokens, seconds and USD", title_justify="left")
-    table.add_column("model", no_wrap=True)
-    table.add_column("part", no_wrap=True)
-    for heading in ("sent", "ledger", *(["OTLP"] if with_otlp else []), "USD sent", "ledger"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if with_otlp:
-        table.add_column("OTLP", justify="right", no_wrap=True)
-    table.add_column("")
-    for line in lines:
-        otlp = line.otlp
-        quantities = [money.plain(line.sent[0]), money.plain(line.ledger[0]), *([f"{otlp[0]:.12g}"] if otlp else [])]
-        costs = [
-            money.plain(line.sent[1]),
-            money.plain(line.ledger[1]),
-            *([f"{otlp[1]:.12f}".rstrip("0")] if otlp else []),
-        ]
-        name = line.model + (f" {line.version}" if line.version else "")
-        where = " (Azure)" if line.provider == Provider.AZURE else ""
-        table.add_row(name + where, str(line.part), *quantities, *costs, "ok" if line.agrees else "DIFFERS")
-    sent, counted = (money.add(*(getattr(line, side)[1] for line in lines)) for side in ("sent", "ledger"))
-    otlp_total = [f"{sum(line.otlp[1] for line in lines if line.otlp):.12f}".rstrip("0")] if with_otlp else []
-    blanks = [""] * (3 if with_otlp else 2)
-    table.add_section()
-    table.add_row("total", "", *blanks, money.plain(sent), money.plain(counted), *otlp_total, "")
-    print_table(console, table)
-
-
-def _print_usages(console: Console, entries: Sequence[Entry], truths: Sequence[dict[str, Any]]) -> None:
-    counts, sent = _counts(entries), _sent_counts(truths)
-    said = ", ".join(f"{counts.get(reported, 0)} {reported} (sent {sent.get(reported, 0)})" for reported in _REPORTED)
-    console.print(f"\nusage events: {said}")
-
-
-_REPORTED = (Reported.REPORTED, Reported.MISSING, Reported.LOST)
-
-
-def _counts(entries: Sequence[Entry]) -> dict[str, int]:
-    return {str(kind): sum(entry.reported is kind for entry in entries) for kind in _REPORTED}
-
-
-def _sent_counts(truths: Sequence[dict[str, Any]]) -> dict[str, int]:
-    usages = [usage for truth in truths for usage in truth["usages"]]
-    return {str(kind): sum(usage["usage"] == kind for usage in usages) for kind in _REPORTED}
-
-
-def _print_naive(console: Console, entries: Sequence[Entry]) -> None:
-    """Print what the common wrong formulas make of all these usages together."""
-    book = load_book()
-    right = money.add(*(entry.cost for entry in entries if entry.cost is not None))
-    wrong: dict[str, tuple[Decimal, str]] = {}
-    for entry in entries:
-        for name, excess, why in _excesses(entry, book):
-            wrong[name] = (money.add(wrong.get(name, (money.ZERO, ""))[0], excess), why)
-    transcribed = money.add(*(entry.cost for entry in entries if entry.kind == "transcription" and entry.cost))
-    if transcribed:
-        why = "input transcription is billed at a model of its own and is in no response"
-        wrong["transcription_ignored"] = (money.subtract(money.ZERO, transcribed), why)
-    table = Table(box=None, pad_edge=False, header_style="bold", title="The common wrong sums", title_justify="left")
-    for heading in ("formula", "USD", "of right", "why it is wrong"):
-        table.add_column(heading, justify="right" if heading in ("USD", "of right") else "left")
-    for name, (excess, why) in wrong.items():
-        total = money.add(right, excess)
-        table.add_row(name, money.plain(total), f"{money.ratio(total, right) or 0:.2f}x", why)
-    print_table(console, table)
-
-
-def _excesses(entry: Entry, book: RateBook) -> list[tuple[str, Decimal, str]]:
-    """Return by how much each wrong formula misses one usage; those that are about one usage at a time."""
-    if entry.raw is None or entry.model is None or entry.cost is None:
-        return []
-    name = entry.model if entry.version is None else f"{entry.model}-{entry.version}"
-    assumptions = Assumptions(
-        at=entry.at, model=name, provider=Provider(entry.provider), scope=Scope(entry.scope or Scope.GLOBAL)
-    )
-    explanation = explain(Log(values=(entry.raw,)), Naming(book), book, assumptions)
-    return [(naive.name, money.subtract(naive.total, entry.cost), naive.why) for naive in explanation.naive]
+        raise _UnfitFolderError(f"{folder} holds a ledger already; name an empty or a new folder")
