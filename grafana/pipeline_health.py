@@ -189,8 +189,10 @@ def instances() -> AnyPanel:
 
 def resets() -> AnyPanel:
     """Whether processes share an instance id."""
+    usages, cost = (f"sum by (job) (resets({series}[$__range]))" for series in (names.USAGES, names.COST))
     return framed(
-        values(at_the_end(f"sum by (job) (resets({names.USAGES}[$__range]))", "{{job}}"), decimals=0),
+        # What each process reports once falls in one of them alone, and what has no price is in the first one only.
+        values(at_the_end(f"({usages} + {cost}) or {usages}", "{{job}}"), decimals=0),
         title="Resets inside a series in the range",
         unit="short",
         width=6,

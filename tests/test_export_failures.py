@@ -46,15 +46,26 @@ def test_a_failure_that_goes_on_is_said_once_with_its_reason(clock: Clock) -> No
     for _ in range(20):
         clock.now += 599
         assert not once.filter(record(FAILED, 401, "Unauthorized"))
-        assert once.is_going_on()
+        assert once.has_failed_within(1)
 
 
 def test_a_failure_after_a_time_without_any_is_a_new_one(clock: Clock) -> None:
     once = SaidOnce(600, clock)
     assert once.filter(record(FAILED, 503, "full"))
     clock.now += 601
-    assert not once.is_going_on()
-    assert once.filter(record(FAILED, 401, "Unauthorized"))
+    assert not once.has_failed_within(600)
+    assert once.filter(record(FAILED, 503, "full"))
+
+
+def test_another_kind_of_failure_is_said_though_the_first_goes_on(clock: Clock) -> None:
+    once = SaidOnce(600, clock)
+    refused, wrong_token = (FAILED, None, "Connection refused"), (FAILED, 401, "Unauthorized")
+    transient = ("Transient error %s encountered while exporting metrics batch, retrying in %.2fs.", "Refused", 1.03)
+    said = []
+    for arguments in (transient, refused, wrong_token, transient, wrong_token, (FAILED, 404, "Not Found"), refused):
+        said.append(once.filter(record(*arguments)))
+        clock.now += 60
+    assert said == [True, False, True, False, False, True, False]
 
 
 def test_what_an_exporter_raises_is_said_in_a_line(clock: Clock) -> None:
@@ -73,6 +84,7 @@ def test_what_is_not_about_metrics_passes_unchanged(clock: Clock) -> None:
     assert once.filter(record(FAILED, 503, "full"))
     for other in (
         record("Failed to export %s to %s", "traces", "collector", name=GRPC),
+        record("Failed to export %s to %s", "traces", "otel-metrics.example.com:4317", name=GRPC),
         record("all is well with metrics", level=logging.INFO),
     ):
         said = other.getMessage()

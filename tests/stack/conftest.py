@@ -147,9 +147,16 @@ def get(port: int, path: str) -> tuple[int, bytes]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that are free, all different: asked for one after the other, two may be the same."""
+    with ExitStack() as open_:
+        probes = [open_.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def wait_for(probe: Callable[[], T | None], *, what: str) -> T:
@@ -308,7 +315,8 @@ def starting_collector(programs: Programs, started: ExitStack, single_host: Path
         overrides: Sequence[Path] = (),
         port: int | None = None,
     ) -> Collector:
-        grpc, otlp_http, health, metrics = free_port(), port or free_port(), free_port(), free_port()
+        grpc, otlp_http, health, metrics = free_ports(4)
+        otlp_http = port or otlp_http
         environment = {
             "COLLECTOR_OTLP_GRPC_ENDPOINT": f"127.0.0.1:{grpc}",
             "COLLECTOR_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{otlp_http}",

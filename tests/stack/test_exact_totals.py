@@ -159,6 +159,24 @@ def test_two_processes_with_one_id_are_a_problem_that_is_said(
     assert problem.startswith("1 series of realtime_spend.cost fell")
 
 
+def test_a_process_that_starts_again_under_its_id_at_midnight_is_a_problem_of_the_new_day_alone(
+    start_prometheus: StartPrometheus, tmp_path: Path
+) -> None:
+    prometheus = start_prometheus(tmp_path)
+    midnight = TODAY - timedelta(days=2)
+    for start in (midnight - timedelta(hours=2), midnight + timedelta(hours=1)):
+        process = Sender(prometheus, "fixed")
+        for turn in range(3):
+            process.add(names.COST, "2", modality="audio", component="output")
+            # Less in the second one, so that the whole day seems to have cost less than nothing.
+            process.send(start + turn * EVERY)
+            if start > midnight:
+                break
+    reader = PromqlReader(server=PromqlServer(url=f"http://127.0.0.1:{prometheus.port}"), names=names)
+    days = list(reader.days(midnight - timedelta(days=1), midnight + timedelta(days=1)))
+    assert [len(day.problems) for day in days] == [0, 1, 0]
+
+
 def test_what_prometheus_says_of_a_query_that_it_refuses_is_passed_on(filled: Filled) -> None:
     server = PromqlServer(url=f"http://127.0.0.1:{filled.prometheus.port}")
     with pytest.raises(PromqlError, match=r"HTTP 400\): .*parse error"):

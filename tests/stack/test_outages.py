@@ -59,7 +59,7 @@ def test_an_outage_of_prometheus_and_a_killed_collector_cost_nothing(
             )
             run_one(run, ledgers=ledgers, otlp_endpoint=f"http://127.0.0.1:{port}")
 
-        throughout = pool.submit(hold, answers=20, pause=1, interval=0.8)
+        throughout = pool.submit(hold, answers=30, pause=1, interval=0.8)
         hold(answers=1)
         prometheus.stop()
         # Ended while only the collector knew of it.

@@ -148,7 +148,8 @@ def test_processes_that_share_an_id_are_one_and_are_found_out(pipeline: Pipeline
     assert pipeline.panel("Processes that report, by service") == {voice: len(set(PROCESSES))}
     resets = pipeline.panel("Resets inside a series in the range")
     # Each series of the counter fell back once.
-    series = pipeline.prometheus.query(f'count({names.USAGES}{{instance="shared"}})', at=pipeline.end)
+    both = " + ".join(f'count({name}{{instance="shared"}})' for name in (names.USAGES, names.COST))
+    series = pipeline.prometheus.query(both, at=pipeline.end)
     assert resets == {voice: series[frozenset()]}
 
 

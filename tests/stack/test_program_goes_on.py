@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.stack.conftest import REPOSITORY, free_port, running
+from tests.stack.conftest import REPOSITORY, free_port, free_ports, running
 
 from realtime_spend.estimates.ledger import read_ledger
 from realtime_spend.simulator import RunningSimulator, SimulatorOptions, run_in_thread
@@ -200,7 +200,8 @@ class Guarded:
 def guarded(programs: Programs, folder: Path, *, port: int | None = None) -> Iterator[Guarded]:
     config, received = folder / "with-token.yaml", folder / "received.json"
     config.write_text(CONFIGURATION, encoding="utf-8")
-    http, grpc, health = port or free_port(), free_port(), free_port()
+    http, grpc, health = free_ports(3)
+    http = port or http
     environment = {
         "HEALTH": f"127.0.0.1:{health}",
         "OTLP_HTTP": f"127.0.0.1:{http}",
@@ -301,7 +302,7 @@ def on_a_small_disk(
     """Run the collector with its queue on a disk of its own, which goes with it; give its endpoint and the disk."""
     disk = folder / "disk"
     disk.mkdir()
-    grpc, http, health, metrics = (free_port() for _ in range(4))
+    grpc, http, health, metrics = free_ports(4)
     environment = {
         "COLLECTOR_OTLP_GRPC_ENDPOINT": f"127.0.0.1:{grpc}",
         "COLLECTOR_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{http}",

@@ -192,8 +192,11 @@ class PromqlReader:
 
     def _falling(self, start: datetime, end: datetime) -> list[str]:
         """Return a sentence where counters fell: then processes share an identity, and no sum of theirs is right."""
-        seconds = _duration(end - start)
-        query = f"count(resets({self._series(self.names.COST)}[{seconds}]) > 0)"
+        window = _duration(end - start)
+        series = self._series(self.names.COST)
+        # From the last value before the window on: a fall onto its first one is in no range of the window alone.
+        known = f"resets({series}[{_duration(end - start + LOOKBACK)}])"
+        query = f"count({known} - (resets({series}[{_duration(LOOKBACK)}] offset {window}) or {known} * 0) > 0)"
         fallen = money.add(*(sample.value for sample in self.server.ask(query, end)))
         if not fallen:
             return []

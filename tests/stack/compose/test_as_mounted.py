@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from tests.stack.compose.reading import SERVICES, on_this_side
-from tests.stack.conftest import PATIENCE_SECONDS, Prometheus, free_port, running, wait_for
+from tests.stack.conftest import PATIENCE_SECONDS, Prometheus, free_port, free_ports, running, wait_for
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -56,7 +56,7 @@ def prometheus(programs: Programs, started: ExitStack, folder: Path) -> Promethe
 @pytest.fixture(scope="module")
 def otlp_port(programs: Programs, started: ExitStack, folder: Path, prometheus: Prometheus) -> int:
     """Where the collector listens, once it does."""
-    ports = {name: free_port() for name in ("4317", "4318", "13133", "8888")}
+    ports = dict(zip(("4317", "4318", "13133", "8888"), free_ports(4), strict=True))
     environment = {"COLLECTOR_METRICS_PORT": str(ports["8888"])}
     for name, value in SERVICES["collector"]["environment"].items():
         port = value.rpartition(":")[2]

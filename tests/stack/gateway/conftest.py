@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter, MetricExportResult
 from opentelemetry.sdk.resources import Resource
-from tests.stack.conftest import free_port, get, running
+from tests.stack.conftest import free_ports, get, running
 
 if TYPE_CHECKING:
     import subprocess
@@ -97,7 +97,7 @@ def start_gateway(
     programs: Programs, started: ExitStack, certificates: Certificates, gateway_file: Path
 ) -> StartGateway:
     def start(folder: Path, *, prometheus_url: str, config: Path = gateway_file, **environment: str) -> Gateway:
-        grpc_port, http_port, health, metrics = (free_port() for _ in range(4))
+        grpc_port, http_port, health, metrics = free_ports(4)
         settings = {
             "COLLECTOR_TLS_CERT_FILE": str(certificates.certificate),
             "COLLECTOR_TLS_KEY_FILE": str(certificates.key),
