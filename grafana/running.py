@@ -1,17 +1,15 @@
 """Runs a collector and a Prometheus that scrapes it, on free ports of this machine, for the pictures."""
 
-import http.client
-import os
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from grafana import names
 from grafana.asking import ask, fetched
+
+from realtime_spend.demo.stack import free_ports, program
 
 _COLLECTOR = Path(__file__).resolve().parent.parent / "collector-config" / "single-host.yaml"
 # Beside what an operator deploys: the collector also writes down what it takes in.
@@ -56,7 +54,7 @@ class Pipeline:
 def running(folder: Path, *, otelcol: Path, prometheus: Path) -> Iterator[Pipeline]:
     """Run both, with all that they write in `folder`, for as long as the block lasts."""
     recording, recorder, configuration = (folder / name for name in ("recording", "recorder.yaml", "prometheus.yml"))
-    grpc, otlp, health, metrics, web = _free_ports(5)
+    grpc, otlp, health, metrics, web = free_ports(5)
     recorder.write_text(_RECORDER.format(recording=recording), encoding="utf-8")
     configuration.write_text(_PROMETHEUS.format(metrics=metrics), encoding="utf-8")
     url = f"http://127.0.0.1:{web}"
@@ -78,38 +76,10 @@ def running(folder: Path, *, otelcol: Path, prometheus: Path) -> Iterator[Pipeli
     ]
     of_collector: list[str | Path] = [otelcol, f"--config={_COLLECTOR}", f"--config={recorder}"]
     with ExitStack() as started:
-        started.enter_context(_program(of_prometheus, folder / "prometheus.log", f"{url}/-/ready", {}))
+        started.enter_context(program(of_prometheus, folder / "prometheus.log", f"{url}/-/ready", {}))
         healthy = f"http://127.0.0.1:{health}/"
-        started.enter_context(_program(of_collector, folder / "collector.log", healthy, environment))
+        started.enter_context(program(of_collector, folder / "collector.log", healthy, environment))
         yield Pipeline(otlp_port=otlp, metrics_port=metrics, recording=recording, url=url)
-
-
-@contextmanager
-def _program(command: Sequence[str | Path], log: Path, ready: str, environment: Mapping[str, str]) -> Iterator[None]:
-    """Run a program from the moment when it says that it is ready until the end of the block."""
-
-    def is_ready() -> bool:
-        if process.poll() is not None:
-            raise RuntimeError(f"{command[0]} ended: {log.read_text(encoding='utf-8')[-2000:]}")
-        with suppress(OSError, http.client.HTTPException):
-            fetched(ready)
-            return True
-        return False
-
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - by absolute path
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=os.environ | environment
-        )
-    try:
-        _wait(is_ready, f"{command[0]} to be ready")
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(_PATIENCE_SECONDS / 4)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_PATIENCE_SECONDS)
 
 
 def _wait(is_so: Callable[[], bool], what: str) -> None:
@@ -118,12 +88,3 @@ def _wait(is_so: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {_PATIENCE_SECONDS} s in vain for {what}")
         time.sleep(0.1)
-
-
-def _free_ports(count: int) -> list[int]:
-    # All are held until all are found, or one could be found twice.
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

@@ -124,7 +124,7 @@ def running(stack: Stack, folder: Path) -> Iterator[RunningStack]:
     Raises:
         StackError: one of them did not start; the sentence holds what it said.
     """
-    prometheus, grpc, http, health, metrics = _free_ports(5)
+    prometheus, grpc, http, health, metrics = free_ports(5)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prometheus.yml"
     config.write_text("".join(_STORING.findall(stack.prometheus_config.read_text(encoding="utf-8"))), encoding="utf-8")
@@ -146,9 +146,9 @@ def running(stack: Stack, folder: Path) -> Iterator[RunningStack]:
     ]
     with ExitStack() as started:
         started.enter_context(_ended_by_sigterm())
-        started.enter_context(_program([stack.prometheus, *arguments], folder / "prometheus.log", f"{url}/-/ready", {}))
+        started.enter_context(program([stack.prometheus, *arguments], folder / "prometheus.log", f"{url}/-/ready", {}))
         started.enter_context(
-            _program(
+            program(
                 [stack.otelcol, f"--config={stack.collector_config}"],
                 folder / "collector.log",
                 f"http://127.0.0.1:{health}/",
@@ -159,7 +159,7 @@ def running(stack: Stack, folder: Path) -> Iterator[RunningStack]:
 
 
 @contextmanager
-def _program(command: Sequence[str | Path], log: Path, ready: str, variables: Mapping[str, str]) -> Iterator[None]:
+def program(command: Sequence[str | Path], log: Path, ready: str, variables: Mapping[str, str]) -> Iterator[None]:
     """Run a program from the moment that it says that it is ready until the end of the block."""
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - by absolute path
@@ -196,7 +196,8 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if not name.startswith(foreign)}, **variables}
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return so many ports that nobody listens on."""
     # All are held until all are found, or one could be found twice.
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
