@@ -31,14 +31,6 @@ PROGRAM = Path(__file__).with_name("load") / "troubled.py"
 PATIENCE = 60.0
 WAYS = ("on an event loop", "in threads")
 LEDGER = "ledger"
-_SYS_ADMIN = 1 << 21
-
-
-def _can_mount() -> bool:
-    """Whether this process may mount a disk: root in most containers may not."""
-    status = Path("/proc/self/status")
-    powers = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("CapEff")]
-    return bool(int(powers[0], 16) & _SYS_ADMIN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +113,6 @@ def _without_instants(frame: str) -> str:
     return json.dumps(event)
 
 
-def _disks() -> list[str]:
-    return ["a full disk"] if sys.platform == "linux" and _can_mount() else []
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_a_ledger_in_trouble_is_counted_and_said_once_and_nothing_else_changes(
     way: str, run: Callable[[str, str], Told], meter_of: MeterOf
@@ -147,13 +135,13 @@ def test_a_ledger_in_trouble_is_counted_and_said_once_and_nothing_else_changes(
         is_left(told, missing=expected.lost + expected.removed, torn=expected.torn)
 
 
-@pytest.mark.parametrize("trouble", _disks())
+@pytest.mark.usefixtures("disk_can_be_mounted")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_disk_that_is_really_full_and_has_room_again(
-    way: str, trouble: str, run: Callable[[str, str], Told], meter_of: MeterOf
+    way: str, run: Callable[[str, str], Told], meter_of: MeterOf
 ) -> None:
     """How much fits into its last block is the file system's affair; what did not fit is counted."""
-    healthy, told = run(way, "nothing"), run(way, trouble)
+    healthy, told = run(way, "nothing"), run(way, "a full disk")
     assert told.seen == healthy.seen
     meter = meter_of(told.metrics, told.folder)
     as_usual = meter_of(healthy.metrics, healthy.folder)

@@ -285,23 +285,6 @@ def spent_by(received: Path) -> float:
 # --- A collector whose disk is full -----------------------------------------------------------------------------------
 
 
-def _may_mount() -> bool:
-    status = Path("/proc/self/status")
-    powers = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("CapEff")]
-    return bool(int(powers[0], 16) & 1 << 21)
-
-
-@pytest.fixture
-def disk_can_be_mounted() -> None:
-    """Let a test have a disk of its own; where nobody may mount one it is skipped, but in CI it fails."""
-    if sys.platform == "linux" and _may_mount():
-        return
-    reason = "a disk that is full has to be mounted: run it as root on Linux"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @contextmanager
 def on_a_small_disk(
     programs: Programs, single_host: Path, folder: Path, prometheus_url: str
