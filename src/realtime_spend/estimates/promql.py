@@ -58,6 +58,12 @@ class Names(Protocol):
     def MODALITY(self) -> str: ...  # noqa: N802, D102
     @property
     def COMPONENT(self) -> str: ...  # noqa: N802, D102
+    @property
+    def USAGES(self) -> str: ...  # noqa: N802, D102
+    @property
+    def KIND(self) -> str: ...  # noqa: N802, D102
+    @property
+    def USAGE(self) -> str: ...  # noqa: N802, D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
