@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from realtime_spend.core import money
 from realtime_spend.core.bills import BillProblem
@@ -203,13 +203,24 @@ def _items_of(totals: Totals) -> list[Estimate]:
             version=key.version,
             scope=_scope(key.scope),
             part=Part(key.modality, key.component),
-            quantity=total.quantity,
-            cost=total.cost,
-            unpriced=total.quantity if total.cost is None else money.ZERO,
+            quantity=quantity,
+            cost=_settled(total.cost),
+            unpriced=quantity if total.cost is None else money.ZERO,
         )
         for key, total in totals.by_key.items()
-        if key.provider in set(Provider) and total.quantity
+        # Cached tokens of no modality cost what they do in the dearest split, and are counted in another part.
+        for quantity in (_settled(total.quantity) or money.ZERO,)
+        if key.provider in set(Provider) and (quantity or total.cost)
     ]
+
+
+@overload
+def _settled(amount: Decimal) -> Decimal: ...
+@overload
+def _settled(amount: Decimal | None) -> Decimal | None: ...
+def _settled(amount: Decimal | None) -> Decimal | None:
+    """Take the noise of doubles off a difference of sums: no cost of ours has more than these places."""
+    return None if amount is None else money.CONTEXT.quantize(amount, money.PLACES)
 
 
 def _counted_gaps(reader: PromqlReader, start: datetime, end: datetime) -> list[Gap]:
