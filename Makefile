@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test matrix check format lint types contracts coverage bench pictures stack clean
+.PHONY: help demo test matrix check format lint types contracts coverage bench pictures stack packages clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ test: .venv/dev-is-ready ## all tests (those of the real collector and Prometheu
 matrix: .venv/dev-is-ready ## the oldest and newest versions of each library watched (environments are kept outside the tree)
 	$(BIN)/python -m pytest -m matrix tests/hooks/test_versions.py
 
-check: lint types contracts stack coverage ## everything that CI does
+check: lint types contracts stack packages coverage ## everything that CI does
 
 format: .venv/dev-is-ready ## write files the way `lint` wants them
 	$(BIN)/ruff format
@@ -46,6 +46,9 @@ pictures: .venv/dev-is-ready stack ## draw the dashboards into docs/pictures, fr
 stack: ## obtain the real collector and Prometheus 3 (built from their Go modules once, kept outside the tree)
 	bash tests/stack/obtain.sh
 	if command -v go >/dev/null; then go -C tests/stack/compose mod download; fi
+
+packages: ## obtain the browser and the second PromQL server that some tests run (Debian's packages, installed as root)
+	bash tests/packages.sh
 
 clean: ## remove what the other commands made in this folder
 	rm -rf .venv dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -140,6 +140,33 @@ def _may_mount() -> bool:
     return bool(int(powers, 16) & 1 << 21)
 
 
+# --- Programs of Debian's ---------------------------------------------------------------------------------------------
+
+
+class Installed(Protocol):
+    """Returns where a program is that `make packages` obtains; where it is absent a test is skipped, in CI it fails."""
+
+    def __call__(self, name: str) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def installed() -> Installed:
+    script = _PROJECT / "tests" / "packages.sh"
+    shell = shutil.which("bash") or "/bin/bash"
+    said = subprocess.run([shell, script, "--where"], check=True, capture_output=True, text=True, timeout=30).stdout
+    paths = dict(line.split("=", 1) for line in said.splitlines())
+
+    def path(name: str) -> Path:
+        if found := paths[name]:
+            return Path(found)
+        reason = f"{name} not found: run make packages"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return path
+
+
 # --- Environments with other versions, and with other clients ---------------------------------------------------------
 
 _PROJECT = Path(__file__).resolve().parents[1]

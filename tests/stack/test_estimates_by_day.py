@@ -6,8 +6,6 @@ VictoriaMetrics holds the very samples that Prometheus took from the collector: 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
+    from tests.conftest import Installed
     from tests.stack.conftest import Lived, Prometheus, StartCollector, StartPrometheus
     from tests.stack.filling.recording import Recorded
 
@@ -93,16 +92,11 @@ def placements(recorded: Mapping[str, Recorded], today: int) -> Iterator[Replay]
 
 
 @pytest.fixture(scope="module")
-def victoria_metrics(started: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """The port of a VictoriaMetrics that runs until the last test; in CI it has to be there."""
-    program = shutil.which("victoria-metrics")
-    if program is None:
-        reason = "victoria-metrics not found: install Debian's package, or put it on PATH"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+def victoria_metrics(installed: Installed, started: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """The port of a VictoriaMetrics that runs until the last test."""
+    program = installed("victoria_metrics")
     folder, port = tmp_path_factory.mktemp("victoria-metrics"), free_port()
-    argv = [program, f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={folder / 'data'}"]
+    argv: list[str | Path] = [program, f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={folder / 'data'}"]
     # What it got is seen at once, instead of half a minute later.
     argv += ["-search.latencyOffset=0s", "-loggerLevel=WARN"]
     started.enter_context(running(argv, log=folder / "log", ready=(port, "/health"), environment={}))
