@@ -71,6 +71,8 @@ class Row:
     state: State
     meters: tuple[str, ...] = ()
     is_beyond: bool = False
+    # What a unit of the reconciliation's currency is in USD by the bill's own account; None where it does not tell.
+    to_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,71 @@
+"""Usage that was counted without a price, beside a billed model that nobody counted: the same tokens.
+
+A transcription on Azure says the name of a deployment, which is on no price list: the ledger has its tokens under no
+model, or under that name, and the bill has them under the model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from realtime_spend.core import wording
+from realtime_spend.core.compared import agree
+from realtime_spend.core.drift import Cause
+from realtime_spend.core.line_items import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from realtime_spend.core.compared import Compared, Group
+
+
+def find_unnamed(groups: Sequence[Group]) -> None:
+    """Put what is billed for usage that was counted under no listed model under `unpriced`."""
+    places: dict[object, list[Group]] = {}
+    for group in groups:
+        places.setdefault(group.key[:3], []).append(group)
+    for those in places.values():
+        unknown = [group for group in those if _is_unknown(group)]
+        absent = [group for group in those if not any(cell.estimates for cell in group.cells)]
+        for group in unknown:
+            found = _counterpart(group, absent)
+            if found is not None:
+                _take(group, found)
+                absent.remove(found)
+
+
+def _is_unknown(group: Group) -> bool:
+    cells = group.cells
+    return group.key.scope is not Scope.PROVISIONED and all(
+        cell.unpriced and not cell.estimated and not cell.billed for cell in cells
+    )
+
+
+def _counterpart(group: Group, absent: Sequence[Group]) -> Group | None:
+    """Return the billed model that has all of it: that which has the same, else the only one that has as much."""
+    covering = [other for other in absent if all(_covers(cell, other) for cell in group.cells)]
+    same = [other for other in covering if _is_same(group, other)]
+    found = same or covering
+    return found[0] if len(found) == 1 else None
+
+
+def _covers(cell: Compared, other: Group) -> bool:
+    billed = other.by_part.get(cell.part)
+    return billed is not None and (billed.left >= cell.unpriced or agree(billed.left, cell.unpriced))
+
+
+def _is_same(group: Group, other: Group) -> bool:
+    return len(group.cells) == len(other.cells) and all(
+        agree(other.by_part[cell.part].left, cell.unpriced) for cell in group.cells
+    )
+
+
+def _take(group: Group, billed: Group) -> None:
+    whose = (
+        f"under the name {group.key.model}, which no rate card lists" if group.key.model else "without a model's name"
+    )
+    for cell in group.cells:
+        other = billed.by_part[cell.part]
+        quantity = other.left if agree(other.left, cell.unpriced) else cell.unpriced
+        counted = wording.units(cell.unpriced, cell.row.unit)
+        other.take(Cause.UNPRICED, quantity, f"{counted} of the same kind were counted {whose}.")
