@@ -1,0 +1,1 @@
+"""Bills as providers send them: files and live sources in, items and problems out."""
