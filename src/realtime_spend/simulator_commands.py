@@ -14,6 +14,8 @@ import click
 from realtime_spend.terminal import InputError, console_of, print_json, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from realtime_spend.simulator import LoadOptions, SimulatorOptions
 
 
@@ -43,6 +45,15 @@ if TYPE_CHECKING:
 @click.option("--pace", type=click.FloatRange(0), help="With --load: sessions begun a second; else as fast as it goes.")
 @click.option("--url", help="With --load: hold them at a simulator that runs elsewhere, http://HOST:PORT.")
 @click.option("--json", "as_json", is_flag=True, help="With --load: print JSON.")
+@click.option("--bill", type=click.Path(path_type=Path), help="Write the provider's bill into this folder at the end.")
+@click.option(
+    "--bill-form",
+    default="openai-costs",
+    show_default=True,
+    help="The form of the bill: azure-ea, azure-mca, azure-c360, azure-export, focus-1.0, focus-1.0r2, focus-1.2, "
+    "focus-parquet, openai-costs or openai-csv.",
+)
+@click.option("--fault", multiple=True, help="Something to be wrong on the bill, such as discount=0.85.")
 def simulate(
     *,
     host: str,
@@ -58,6 +69,9 @@ def simulate(
     pace: float | None,
     url: str | None,
     as_json: bool,
+    bill: Path | None,
+    bill_form: str,
+    fault: tuple[str, ...],
 ) -> None:
     """Run a Realtime server for your own tests, OpenAI's and Azure's URLs both, until it is interrupted.
 
@@ -66,6 +80,8 @@ def simulate(
     --session outcomes=completed,cancelled --deployment voice-prod=gpt-realtime-mini@2025-12-15:datazone
 
     With --load it is a client too: --load 5000 --concurrency 100 --seed 7 holds 5000 sessions that the seed makes up.
+
+    --bill DIR writes what the provider would send, and injected.json: the money that each --fault put on it.
     """
     import asyncio
 
@@ -86,9 +102,15 @@ def simulate(
         return
     if load is None and (url is not None or as_json):
         raise InputError(f"{'--url' if url else '--json'} goes with --load; add --load N")
-    if url is not None and (truth is not None or session or deployment or accept_any_deployment):
-        raise InputError("the simulator at --url has its own truth, sessions and deployments; leave those options out")
+    if url is not None and (truth or bill or session or deployment or accept_any_deployment):
+        raise InputError(
+            "the simulator at --url has its own truth, bill, sessions and deployments; leave those options out"
+        )
+    if fault and bill is None:
+        raise InputError("--fault is about the bill; add --bill DIR")
     try:
+        billing = None if bill is None else _billing(bill, bill_form, fault, seed=seed)
+        truth = truth or (bill / "truth.json" if bill else None)
         options = SimulatorOptions(
             host=host,
             port=port,
@@ -99,8 +121,13 @@ def simulate(
         )
         if load is not None:
             loaded = LoadOptions(sessions=load, concurrency=concurrency, pace=pace or 0.0, seed=seed)
-            sys.exit(_load(options, loaded, url=url, truth=truth, as_json=as_json))
-        asyncio.run(serve(options, truth_file=truth, announce=click.echo))
+            status = _load(options, loaded, url=url, truth=truth, as_json=as_json)
+        else:
+            status = 0
+            asyncio.run(serve(options, truth_file=truth, announce=click.echo))
+        if billing is not None and truth is not None:
+            billing(truth)
+        sys.exit(status)
     except ValueError as error:
         raise InputError(str(error)) from None
     except CannotListenError as error:
@@ -114,6 +141,43 @@ def _list_session_options() -> None:
 
     for name, text in described_options().items():
         click.echo(f"{name:20} {text}")
+
+
+def _billing(folder: Path, form: str, faults: tuple[str, ...], *, seed: int) -> Callable[[Path], object]:
+    """Return what writes the bill of a truth, once all that can be refused before the sessions has been looked at.
+
+    Raises:
+        ValueError: there is no such form, or no such fault.
+    """
+    import json
+    from importlib import import_module
+
+    from realtime_spend.simulator.bill_faults import named_fault
+    from realtime_spend.simulator.bill_writing import BillForm, bill_for
+
+    if form not in set(BillForm):
+        raise ValueError(f"--bill-form {form} is none; write one of {', '.join(BillForm)}")
+    chosen = [named_fault(text) for text in faults]
+    try:
+        if form == BillForm.FOCUS_PARQUET:
+            import_module("duckdb")
+        folder.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(folder.iterdir())
+    except ImportError as error:
+        raise InputError(f"{form} needs {error.name}: pip install 'realtime-spend[reconcile]'") from None
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
+    if not is_empty:
+        raise InputError(f"{folder} is not empty; name a new folder for the bill")
+
+    def write(truth: Path) -> object:
+        told = json.loads(truth.read_text(encoding="utf-8"))
+        usages, unkept = told["usages"], told["counts"]["beyond_limit"]
+        if unkept:
+            raise InputError(f"{unkept} usages more than are kept one by one, so there is no bill; hold fewer sessions")
+        return bill_for(usages, BillForm(form), folder, faults=chosen, seed=seed)
+
+    return write
 
 
 def _load(options: SimulatorOptions, loaded: LoadOptions, *, url: str | None, truth: Path | None, as_json: bool) -> int:

@@ -1,0 +1,47 @@
+"""The columns of the exports that a bill can be printed as, in their own letter case.
+
+Cost details of the schemas 2024-08-01 (Enterprise Agreement), 2023-12-01-preview (Customer Agreement) and c360-2025-04;
+of FOCUS those that Azure's exports fill for usage, with what version 1.2 has renamed apart.
+"""
+
+EA = """
+InvoiceSectionName AccountName AccountOwnerId SubscriptionId SubscriptionName ResourceGroup ResourceLocation
+Date ProductName MeterCategory MeterSubCategory MeterId MeterName MeterRegion UnitOfMeasure Quantity
+EffectivePrice CostInBillingCurrency CostCenter ConsumedService ResourceId Tags OfferId AdditionalInfo
+ServiceInfo1 ServiceInfo2 ResourceName ReservationId ReservationName UnitPrice ProductOrderId ProductOrderName
+Term PublisherType PublisherName ChargeType Frequency PricingModel AvailabilityZone BillingAccountId
+BillingAccountName BillingCurrencyCode BillingPeriodStartDate BillingPeriodEndDate BillingProfileId
+BillingProfileName InvoiceSectionId IsAzureCreditEligible PartNumber PayGPrice PlanName ServiceFamily
+CostAllocationRuleName benefitId benefitName AccountId ResourceLocationNormalized
+"""
+MCA = """
+invoiceId previousInvoiceId billingAccountId billingAccountName billingProfileId billingProfileName
+invoiceSectionId invoiceSectionName resellerName resellerMpnId costCenter billingPeriodEndDate
+billingPeriodStartDate servicePeriodEndDate servicePeriodStartDate date serviceFamily productOrderId
+productOrderName consumedService meterId meterName meterCategory meterSubCategory meterRegion ProductId
+ProductName SubscriptionId subscriptionName publisherType publisherId publisherName resourceGroupName
+ResourceId resourceLocation location effectivePrice quantity unitOfMeasure chargeType billingCurrency
+pricingCurrency costInBillingCurrency costInPricingCurrency costInUsd paygCostInBillingCurrency paygCostInUsd
+exchangeRatePricingToBilling exchangeRateDate isAzureCreditEligible serviceInfo1 serviceInfo2 additionalInfo
+tags PayGPrice frequency term reservationId reservationName pricingModel unitPrice costAllocationRuleName
+benefitId benefitName provider
+"""
+C360 = """
+BillingAccountId BillingAccountName BillingPeriodStartDate BillingPeriodEndDate SubscriptionId SubscriptionName
+Date Product MeterId MeterCategory MeterSubCategory MeterName MeterRegion UnitOfMeasure Quantity EffectivePrice
+Cost UnitPrice BillingCurrency ResourceLocation AvailabilityZone ConsumedService ResourceId ResourceName
+ServiceInfo1 ServiceInfo2 AdditionalInfo Tags ResourceGroup OfferId IsAzureCreditEligible PublisherName
+PublisherType ChargeType Frequency
+"""
+FOCUS = """
+BilledCost BillingAccountId BillingAccountName BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory
+ChargeClass ChargeDescription ChargeFrequency ChargePeriodEnd ChargePeriodStart CommitmentDiscountCategory
+CommitmentDiscountId CommitmentDiscountName ConsumedQuantity ConsumedUnit ContractedCost ContractedUnitPrice
+EffectiveCost InvoiceIssuerName ListCost ListUnitPrice PricingCategory PricingQuantity PricingUnit ProviderName
+PublisherName RegionId RegionName ResourceId ResourceName ResourceType ServiceCategory ServiceName SkuId SkuPriceId
+SubAccountId SubAccountName Tags x_BilledCostInUsd x_BilledUnitPrice x_BillingExchangeRate x_EffectiveCostInUsd
+x_EffectiveUnitPrice x_PricingBlockSize x_PricingUnitDescription x_ResourceGroupName x_SkuMeterCategory x_SkuMeterId
+x_SkuMeterSubcategory x_SkuRegion
+"""
+FOCUS_1_0 = "x_InvoiceId x_PricingCurrency x_SkuDetails x_SkuMeterName"
+FOCUS_1_2 = "InvoiceId PricingCurrency ServiceSubcategory SkuMeter SkuPriceDetails x_SkuPlanName"
