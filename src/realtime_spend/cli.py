@@ -1,8 +1,8 @@
 """The command `realtime-spend`: each command parses its arguments, calls what does the work, and prints.
 
-Exit status: 0 fine, 1 the accounts of the demo disagree or a session of `--load` failed, 2 the input cannot be read
-(one sentence on standard error says what to do). Standard output holds the answer and nothing else, so that `--json`
-can be piped.
+Exit status: 0 fine, 1 the bill drifts beyond the tolerance, the accounts of the demo disagree or a session of `--load`
+failed, 2 the input cannot be read (one sentence on standard error says what to do). Standard output holds the answer
+and nothing else, so that `--json` can be piped.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import click
 from realtime_spend.command_settings import book_of, configured
 from realtime_spend.core.line_items import Provider, Scope
 from realtime_spend.ledger_commands import prune, report, reprice
+from realtime_spend.meters_command import meters
+from realtime_spend.reconcile_command import reconcile
 from realtime_spend.simulator_commands import demo, simulate
 from realtime_spend.terminal import InputError, Instant, console_of, name_of, print_json, read_text
 from realtime_spend.version import __version__
+from realtime_spend.watch_command import watch
 
 if TYPE_CHECKING:
     from realtime_spend.core.rates import RateBook
@@ -56,7 +59,7 @@ def main() -> None:
     """What Realtime voice sessions cost, exactly, and why the bill says otherwise."""
 
 
-for _command in (report, reprice, prune, simulate, demo):
+for _command in (report, reprice, prune, reconcile, watch, meters, simulate, demo):
     main.add_command(_command)
 
 
