@@ -1,19 +1,12 @@
-"""Which of an exporter's log records pass, and when a provider's last export is cut short."""
+"""Which of an exporter's log records pass."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
 
-from realtime_spend.export_failures import LastExport, SaidOnce, say_failures_as_ever, say_failures_once
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from realtime_spend.export_failures import SaidOnce, say_failures_as_ever, say_failures_once
 
 HTTP = "opentelemetry.exporter.otlp.proto.http.metric_exporter"
 GRPC = "opentelemetry.exporter.otlp.proto.grpc.exporter"
@@ -105,96 +98,3 @@ def test_the_filter_is_on_the_loggers_of_the_exporters_while_we_are_there_and_pu
     finally:
         say_failures_as_ever()
     assert {name: logging.getLogger(name).filters for name in (HTTP, GRPC)} == before
-
-
-# --- The last export --------------------------------------------------------------------------------------------------
-
-
-class Retrying(MetricExporter):
-    """Tries until it is shut down, as an exporter does that nobody answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told = threading.Event()
-        self.was_cut_short = False
-
-    def export(self, metrics_data: object, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:  # noqa: ARG002 - the SDK's own names
-        # Longer than the patience of the test, shorter than for ever.
-        self.was_cut_short = self.told.wait(60)
-        return MetricExportResult.FAILURE
-
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ARG002 - the SDK's own names
-        self.told.set()
-
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002 - the SDK's own names
-        return True
-
-
-@pytest.fixture
-def exporter() -> Retrying:
-    return Retrying()
-
-
-@pytest.fixture
-def provider(exporter: Retrying, monkeypatch: pytest.MonkeyPatch) -> Iterator[MeterProvider]:
-    for name in ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT"):
-        monkeypatch.delenv(name, raising=False)
-    provider = MeterProvider([PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)])
-    provider.get_meter("host").create_counter("things").add(1)
-    yield provider
-    exporter.told.set()
-    if provider._atexit_handler is not None:
-        provider.shutdown()
-
-
-def test_where_nobody_listens_the_last_export_ends_before_its_retries_do(
-    provider: MeterProvider, exporter: Retrying
-) -> None:
-    LastExport(provider, is_ours=lambda: True, is_answered=lambda _environment: False).send()
-    assert exporter.told.is_set()
-    for thread in threading.enumerate():
-        if thread.name == "OtelPeriodicExportingMetricReader":
-            thread.join(30)
-    assert exporter.was_cut_short
-    assert provider._atexit_handler is None
-
-
-def test_where_exports_have_failed_it_ends_early_too(provider: MeterProvider, exporter: Retrying) -> None:
-    say_failures_once({})
-    try:
-        logging.getLogger(HTTP).error(FAILED, 503, "full")
-        LastExport(provider, is_ours=lambda: True, is_answered=lambda _environment: True).send()
-    finally:
-        say_failures_as_ever()
-    assert exporter.told.is_set()
-
-
-@pytest.mark.parametrize("reason", ["nothing of ours", "answered", "a timeout of the user's"])
-def test_otherwise_the_provider_is_left_to_the_sdk(
-    provider: MeterProvider, exporter: Retrying, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if reason == "a timeout of the user's":
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
-    is_ours, answered = reason != "nothing of ours", reason == "answered"
-    LastExport(provider, is_ours=lambda: is_ours, is_answered=lambda _environment: answered).send()
-    assert not exporter.told.is_set()
-    assert provider._atexit_handler is not None
-
-
-def test_a_provider_that_the_program_ends_itself_is_not_ended_by_us(exporter: Retrying) -> None:
-    provider = MeterProvider([PeriodicExportingMetricReader(exporter)], shutdown_on_exit=False)
-    LastExport(provider, is_ours=lambda: True, is_answered=lambda _environment: False).send()
-    assert not exporter.told.is_set()
-    exporter.told.set()
-    provider.shutdown()
-
-
-def test_a_provider_that_raises_and_one_that_is_none_are_no_matter() -> None:
-    class Broken:
-        _atexit_handler = "there"
-
-        def shutdown(self, **_kwargs: object) -> None:
-            raise RuntimeError("mine")
-
-    for odd in (Broken(), object()):
-        LastExport(odd, is_ours=lambda: True, is_answered=lambda _environment: False).send()  # type: ignore[arg-type]

@@ -16,12 +16,14 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
+from realtime_spend import RealtimeInstrumentor
 from realtime_spend.containment import Containment
 from realtime_spend.identity import Identity
+from realtime_spend.observing import RUNNING
 from realtime_spend.simulator import SimulatorOptions, run_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Environment
 
@@ -29,13 +31,14 @@ PATIENCE = 60.0
 MISSING = "have no service.instance.id"
 SHARED = "have the service.instance.id of the process that forked it"
 OLDEST_WITH_WEBSOCKETS = "websockets==15.0.1"
+PROMETHEUS = "opentelemetry-exporter-prometheus==0.59b0"
 # 1.38 gives no process an id, 1.43 gives a forked child that of its parent, 1.44 renews it.
 SDKS = {
     "1.38": ("opentelemetry-sdk==1.38.0", "opentelemetry-instrumentation==0.59b0"),
     "1.43": ("opentelemetry-sdk==1.43.0", "opentelemetry-instrumentation==0.64b0"),
     "1.44": ("opentelemetry-sdk==1.44.0", "opentelemetry-instrumentation==0.65b0"),
 }
-# A session in this process, then one in a forked child of it, which hands over what it logged.
+# Sessions in this process, then in a forked child of it, which hands over what it logged.
 PROGRAM = """\
 import json, logging, os, sys
 
@@ -44,9 +47,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from websockets.sync.client import connect
 
-from realtime_spend import RealtimeInstrumentor
+from realtime_spend import RealtimeInstrumentor, observe_server_event
 
-url, provider_comes, parent_talks = sys.argv[1:]
+url, provider_comes, parent_talks, by, readers = sys.argv[1:]
 logged = []
 
 
@@ -59,13 +62,24 @@ logging.getLogger("realtime_spend").addHandler(Kept())
 
 
 def talk():
-    for _ in range(2):
+    for number in range(2):
+        if by == "forwarding":
+            observe_server_event({"type": "session.created"}, session=f"call-{number}", url=url)
+            continue
         with connect(url, proxy=None) as connection:
             connection.recv(10)
 
 
+def reader(kind):
+    if kind == "scraped":
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader
+
+        return PrometheusMetricReader()
+    return InMemoryMetricReader()
+
+
 def provide():
-    set_meter_provider(MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False))
+    set_meter_provider(MeterProvider([reader(kind) for kind in readers.split("+")], shutdown_on_exit=False))
 
 
 if provider_comes == "first":
@@ -99,12 +113,20 @@ class Logged:
 
 @pytest.fixture
 def run() -> Callable[..., Logged]:
-    def go(python: Path, *, provider: str = "first", parent_talks: bool = True, **variables: str) -> Logged:
+    def go(
+        python: Path,
+        *,
+        provider: str = "first",
+        parent_talks: bool = True,
+        by: str = "socket",
+        readers: str = "pushed",
+        **variables: str,
+    ) -> Logged:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "REALTIME_"))}
         with run_in_thread(SimulatorOptions(seed=5)) as simulator:
             url = f"ws://127.0.0.1:{simulator.port}/v1/realtime?model=gpt-realtime"
             ran = subprocess.run(
-                [python, "-c", PROGRAM, url, provider, "yes" if parent_talks else "no"],
+                [python, "-c", PROGRAM, url, provider, "yes" if parent_talks else "no", by, readers],
                 capture_output=True,
                 text=True,
                 timeout=PATIENCE,
@@ -129,6 +151,26 @@ def test_an_sdk_that_gives_no_id_is_told_of_once(
     assert "OTEL_RESOURCE_ATTRIBUTES=service.instance.id=" in said
     # What the parent has said need not be said by each of its children.
     assert logged.child == []
+
+
+@pytest.mark.timeout(300)
+def test_a_session_whose_events_are_forwarded_is_one(environment: Environment, run: Callable[..., Logged]) -> None:
+    [said] = run(environment(*SDKS["1.38"], OLDEST_WITH_WEBSOCKETS), by="forwarding").parent
+    assert MISSING in said
+    [said] = run(environment(*SDKS["1.43"], OLDEST_WITH_WEBSOCKETS), by="forwarding", parent_talks=False).child
+    assert SHARED in said
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("provider", ["first", "later"])
+def test_a_process_whose_metrics_are_scraped_needs_no_id(
+    environment: Environment, run: Callable[..., Logged], provider: str
+) -> None:
+    """Prometheus tells such processes apart by the address that it asks; but what is pushed as well has need of one."""
+    python = environment(*SDKS["1.38"], OLDEST_WITH_WEBSOCKETS, PROMETHEUS)
+    assert run(python, provider=provider, readers="scraped") == Logged(parent=[], child=[])
+    [said] = run(python, provider=provider, readers="scraped+pushed").parent
+    assert MISSING in said
 
 
 @pytest.mark.timeout(300)
@@ -163,6 +205,13 @@ def test_an_id_from_the_environment_is_one_and_a_child_shares_it(
 
 
 # --- Providers of all kinds -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_id() -> Iterator[MeterProvider]:
+    provider = MeterProvider([InMemoryMetricReader()], resource=Resource({}), shutdown_on_exit=False)
+    yield provider
+    provider.shutdown()
 
 
 def look(provider: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -201,10 +250,18 @@ def test_a_provider_that_raises_costs_the_program_nothing(
     assert "mine" not in said
 
 
-def test_only_a_session_makes_it_look() -> None:
-    looked = Identity(MeterProvider(shutdown_on_exit=False), Containment(lambda _kind: None))
-    watch = looked.before(lambda url: url if "realtime" in url else None)
-    assert watch("https://example.com") is None
-    assert not looked.has_sessions
-    assert watch("wss://example.com/realtime") == "wss://example.com/realtime"
-    assert looked.has_sessions
+def test_only_a_session_makes_it_look(without_id: MeterProvider, caplog: pytest.LogCaptureFixture) -> None:
+    RealtimeInstrumentor().instrument(meter_provider=without_id)
+    try:
+        [observing] = RUNNING
+
+        def found(path: str) -> bool:
+            return observing(library="websockets", host="example.com", port=None, path=path, query="") is not None
+
+        assert not found("/")
+        assert caplog.records == []
+        assert found("/v1/realtime")
+        [said] = [record.getMessage() for record in caplog.records]
+        assert MISSING in said
+    finally:
+        RealtimeInstrumentor().uninstrument()

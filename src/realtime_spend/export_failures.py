@@ -1,26 +1,22 @@
-"""Keeps exports that fail away from the program: the log says it once, and the exit does not wait for the retries.
+"""Keeps exports that fail out of the program's log: it is said once, where exporters say it of each attempt.
 
-OpenTelemetry's exporters log each attempt of each export, and at the end of the process try again for as long as their
-timeout: without us the program might not export at all, so the noise and the wait would be ours.
+Without us the program might not export at all, so the noise would be ours. How long the last export is tried at the end
+of the process is left to the SDK: some eight seconds where nobody listens, less if OTEL_EXPORTER_OTLP_TIMEOUT says so.
+To cut it short we would have to end a meter provider that is the program's, and its own metrics with it. A collector
+that is just being replaced is back within these seconds, and gets what nobody could send it later.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import time
 from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import get_meter_provider
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from opentelemetry.metrics import MeterProvider
-
-_log = logging.getLogger(__name__)
 # The second one serves traces and logs as well: of its records only those about metrics are looked at. The third one
 # logs what an exporter raises, as the older ones do where nobody listens.
 _LOGGERS = (
@@ -39,8 +35,6 @@ _NOTE = (
     "(realtime-spend: said once, until no export has failed for a while; this program is not affected. "
     "REALTIME_SPEND_LEDGER keeps what metrics lose. All attempts: set the level of the logger %s to DEBUG)"
 )
-_LAST_EXPORT_MILLIS = 2_000
-_TIMEOUTS = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT")
 
 
 class SaidOnce(logging.Filter):
@@ -107,37 +101,3 @@ def say_failures_as_ever() -> None:
         filter_ = _INSTALLED.pop()
         for name in _LOGGERS:
             logging.getLogger(name).removeFilter(filter_)
-
-
-class LastExport:
-    """At the end of the process: lets a provider send what it has, but not retry for long where that is in vain.
-
-    The SDK would do the same next, and wait for as long as its exporters try: some seven seconds, up to ten. Where
-    there is nothing of ours to send (`is_ours`), where the user said how long it may take, or ends the provider
-    himself, it is left alone.
-    """
-
-    def __init__(
-        self,
-        provider: MeterProvider,
-        *,
-        is_ours: Callable[[], bool],
-        is_answered: Callable[[Mapping[str, str]], bool],
-    ) -> None:
-        self._provider, self._is_ours, self._is_answered = provider, is_ours, is_answered
-
-    def send(self) -> None:
-        """Shut the provider down within two seconds if exports fail or nobody listens, and the SDK would do it next."""
-        try:
-            if not self._is_ours() or any(os.environ.get(name) for name in _TIMEOUTS):
-                return
-            provider = self._provider if hasattr(self._provider, "shutdown") else get_meter_provider()
-            # What the SDK is going to call as the process ends, None if it was called: it has no public name.
-            is_next = getattr(provider, "_atexit_handler", None) is not None
-            # One that failed before that was made good by those after it.
-            lately = 2 * _export_interval(os.environ)
-            is_failing = any(filter_.has_failed_within(lately) for filter_ in _INSTALLED)
-            if is_next and (is_failing or not self._is_answered(os.environ)):
-                provider.shutdown(timeout_millis=_LAST_EXPORT_MILLIS)  # type: ignore[attr-defined]  # the SDK's has it
-        except Exception:  # noqa: BLE001 - a foreign exporter may raise anything, and the process ends
-            _log.debug("the last export failed", exc_info=True)

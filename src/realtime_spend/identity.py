@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from opentelemetry.metrics import get_meter_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from opentelemetry.metrics import MeterProvider
 
     from realtime_spend.containment import Containment
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
+# A Prometheus that fetches the metrics sets their label `instance` itself, to the address that it fetches them from.
+_SCRAPED = "opentelemetry.exporter.prometheus."
 _INSTANCE_ID = "service.instance.id"
 _MISSING = (
     "the metrics of this process have no service.instance.id, so that its counters run into those of other processes "
@@ -42,24 +39,15 @@ class Identity:
 
     def __init__(self, provider: MeterProvider, containment: Containment) -> None:
         self._provider, self._containment = provider, containment
-        # Whether any session was opened: then the provider has something of ours to export.
-        self.has_sessions = False
         self._checked_by: int | None = None
         # The process that forked this one, and the id that it had then.
         self._forked_from: tuple[int, str | None] | None = None
         _ALL.add(self)
 
-    def before(self, observe: Callable[P, T | None]) -> Callable[P, T | None]:
-        """Return `observe` with a look at the identity whenever it finds a session to watch."""
-
-        def looking(*args: P.args, **kwargs: P.kwargs) -> T | None:
-            found = observe(*args, **kwargs)
-            if found is not None and self._checked_by != os.getpid():
-                self.has_sessions = True
-                self.check()
-            return found
-
-        return looking
+    def look(self) -> None:
+        """As a session is opened: look at the identity, once in each process."""
+        if self._checked_by != os.getpid():
+            self.check()
 
     def check(self) -> None:
         """Log a warning where the id is missing or shared. Without a provider that tells, the next session asks."""
@@ -87,14 +75,19 @@ class Identity:
         for provider in (self._provider, get_meter_provider()):
             configuration = getattr(provider, "_sdk_config", None)
             readers = getattr(provider, "_metric_readers", getattr(configuration, "metric_readers", None))
-            if readers is not None and not readers:
-                # Nothing leaves this process, whoever it may be.
+            if readers is not None and all(map(_is_scraped, readers)):
+                # Nothing leaves this process, whoever it may be, or nothing that is told apart by the id.
                 return None
             resource = getattr(provider, "resource", None) or getattr(configuration, "resource", None)
             attributes = getattr(resource, "attributes", None)
             if hasattr(attributes, "get"):
                 return attributes
         return None
+
+
+def _is_scraped(reader: object) -> bool:
+    # By its name, since the exporter need not be installed; and so is what a program has derived from it.
+    return any(f"{kind.__module__}.".startswith(_SCRAPED) for kind in type(reader).__mro__)
 
 
 _ALL: WeakSet[Identity] = WeakSet()

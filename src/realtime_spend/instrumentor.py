@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from realtime_spend.configuration import Configuration, Role, configure
 from realtime_spend.containment import Containment
 from realtime_spend.core.naming import Naming
-from realtime_spend.export_failures import LastExport, say_failures_as_ever, say_failures_once
+from realtime_spend.export_failures import say_failures_as_ever, say_failures_once
 from realtime_spend.hooks.aiohttp import AiohttpHook
 from realtime_spend.hooks.aiortc import AiortcHook
 from realtime_spend.hooks.httpx_ws import HttpxWsHook
@@ -24,7 +24,7 @@ from realtime_spend.metering import Metering
 from realtime_spend.observing import RUNNING, Observing
 from realtime_spend.rate_cards import load_book
 from realtime_spend.sinks import metrics as names
-from realtime_spend.sinks.flusher import Flusher, is_answered
+from realtime_spend.sinks.flusher import Flusher
 from realtime_spend.sinks.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ _HOOKS: tuple[Hook, ...] = (
     HttpxWsHook(),
     AiortcHook(),
 )
-_LAST_EXPORTS: list[LastExport] = []
 
 
 class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its module opts out of type checking
@@ -78,7 +77,6 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
             metering = RUNNING.pop().metering
             metering.abandon()
             atexit.unregister(metering.finish)
-        _end_last_exports()
         say_failures_as_ever()
         for hook in _HOOKS:
             hook.remove()
@@ -101,26 +99,15 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
             counts=configuration.role is Role.COUNTER,
             account=configuration.account,
         )
-        observe = Observing(metering, configuration, containment)
+        observe = Observing(metering, configuration, containment, Identity(provider, containment).look)
         RUNNING.append(observe)
         say_failures_once(os.environ)
-        # Registered before the next one, so run after it.
-        identity = Identity(provider, containment)
-        last = LastExport(provider, is_ours=lambda: identity.has_sessions, is_answered=is_answered)
-        _LAST_EXPORTS.append(last)
-        atexit.register(last.send)
         # Registered after the SDK's own exit handler, so run before it: what is lost at the end is still exported.
         atexit.register(metering.finish)
         watching: Observe = observe
-        looking = identity.before(watching)
         for hook in _HOOKS:
             if hook.library not in configuration.disabled_libraries:
-                hook.install(looking, containment)
-
-
-def _end_last_exports() -> None:
-    while _LAST_EXPORTS:
-        atexit.unregister(_LAST_EXPORTS.pop().send)
+                hook.install(watching, containment)
 
 
 def _book(configuration: Configuration, containment: Containment, meters: names.Metrics) -> RateBook:

@@ -16,6 +16,8 @@ from realtime_spend.core.endpoints import port_of, recognise
 from realtime_spend.watcher import Sniffer, Watcher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from realtime_spend.configuration import Configuration
     from realtime_spend.containment import Containment
     from realtime_spend.metering import Metering
@@ -27,9 +29,17 @@ _MOST_FORWARDED = 10_000
 class Observing:
     """Decides at connect time, in the context of whoever connects, whether and for whom a socket is watched."""
 
-    def __init__(self, metering: Metering, configuration: Configuration, containment: Containment) -> None:
+    def __init__(
+        self,
+        metering: Metering,
+        configuration: Configuration,
+        containment: Containment,
+        on_session: Callable[[], None],
+    ) -> None:
         self.metering = metering
         self._configuration, self._containment = configuration, containment
+        # To be called for each session that is found, on a socket or forwarded.
+        self._on_session = on_session
         self._forwarded: OrderedDict[tuple[str, str], Watcher] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -53,6 +63,7 @@ class Observing:
             if endpoint is None:
                 return None
             watcher = Watcher(self.metering, endpoint, attributes_now(self._configuration.baggage_keys))
+            self._on_session()
             return watcher if is_told else Sniffer(watcher, self._containment)
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
             self._containment.failed("watching_a_connection")
@@ -104,6 +115,7 @@ class Observing:
             silent = self._forwarded.popitem(last=False)[1] if len(self._forwarded) > _MOST_FORWARDED else None
             # Before anybody can end it.
             watcher.opened()
+        self._on_session()
         if silent is not None:
             silent.closed()
         return watcher

@@ -95,7 +95,8 @@ class PromqlServer:
         return urlencode({"query": query, "time": f"{at.timestamp():.3f}", **whole}).encode()
 
     def _headers(self) -> dict[str, str]:
-        bearer = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        # A variable that nobody set makes an empty one, which is none.
+        bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         found = {"Accept": "application/json", **bearer, **self.headers}
         if any(not f"{name}{value}".isprintable() for name, value in found.items()):
             raise self._error("cannot be sent a header or a token with line breaks in it; look at the end of it")
@@ -128,7 +129,9 @@ class PromqlServer:
     def _refused(self, status: int, said: str) -> PromqlError:
         because = f": {said}" if said else ""
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return self._error(f"refuses us (HTTP {status}); give the right token, or tenant, for it{because}")
+            if any(name.lower() == "authorization" for name in self._headers()):
+                return self._error(f"refuses us (HTTP {status}); give the right token, or tenant, for it{because}")
+            return self._error(f"refuses us (HTTP {status}) without a token; give one, or a tenant, for it{because}")
         if status == HTTPStatus.NOT_FOUND:
             return self._error(f"has no {_PATH}; give the address below which it is, as in https://host/prometheus")
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
