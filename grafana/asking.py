@@ -1,6 +1,7 @@
 """Asks a Prometheus what a panel shows, with the variables filled in as Grafana does."""
 
 import json
+import math
 import re
 import urllib.parse
 import urllib.request
@@ -9,10 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 _PATIENCE_SECONDS = 30
-# What Grafana asks for at most in a panel, and how often the services export (provisioning/datasources).
+# What a panel is wide, where it does not say at how many points Grafana may ask, and how often the services export
+# (provisioning/datasources).
 _MOST_POINTS = 360
 _EXPORT_SECONDS = 60
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+# The steps that Grafana takes, in seconds, each for all that is shorter than what stands before it. Grafana's own list
+# goes on below a second.
+_STEPS = {
+    1.5: 1, 3.5: 2, 7.5: 5, 12.5: 10, 17.5: 15, 25: 20, 45: 30, 90: 60, 210: 120, 450: 300, 750: 600, 1_050: 900,
+    1_500: 1_200, 2_700: 1_800, 5_400: 3_600, 9_000: 7_200, 16_200: 10_800, 32_400: 21_600, 86_400: 43_200,
+    604_800: 86_400, 1_814_400: 604_800, 3_628_800: 2_592_000, math.inf: 31_536_000,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,31 +48,76 @@ def filled_in(text: str, values: Mapping[str, str]) -> str:
     Raises:
         KeyError: it uses a variable that there is not.
     """
-    return re.sub(r"\$(\w+)", lambda match: values[match[1]], text)
+    return re.sub(r"\$(?:(\w+)|\{(\w+)(?::raw)?\})", lambda match: values[match[1] or match[2]], text)
+
+
+def step_of(panel: Mapping[str, Any], seconds: float) -> int:
+    """How far apart Grafana asks in a panel, in seconds, over a range so long."""
+    wide = seconds / (panel.get("maxDataPoints") or _MOST_POINTS)
+    least = _in_seconds(panel["interval"]) if panel.get("interval") else 1
+    return max(least, next(step for below, step in _STEPS.items() if wide < below))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A query of a panel as Grafana sends it: which of Prometheus' two, with what, and how its answer is called."""
+
+    path: str
+    parameters: Mapping[str, str | float]
+    legend: str
+
+
+def asked(
+    board: Mapping[str, Any],
+    panel: Mapping[str, Any],
+    *,
+    end: float,
+    seconds: int,
+    absolute: bool = False,
+    **choices: str,
+) -> list[Asked]:
+    """What Grafana asks for in a panel over the `seconds` before `end`.
+
+    A range that is said to end now (`absolute` is false) gives way to a panel's own.
+    """
+    values = chosen(board, **choices)
+    if panel.get("timeFrom") and not absolute:
+        seconds = _in_seconds(panel["timeFrom"])
+    step = step_of(panel, seconds)
+    values["__range"] = f"{seconds}s"
+    values["__interval"] = f"{step}s"
+    values["__rate_interval"] = f"{max(step + _EXPORT_SECONDS, 4 * _EXPORT_SECONDS)}s"
+    # At whole multiples of the step, which for hours and days are those of UTC.
+    steps = {"start": (end - seconds) // step * step, "end": end // step * step, "step": step}
+    return [
+        Asked(
+            path="query_range" if target.get("range") else "query",
+            parameters={
+                "query": filled_in(target["expr"], values),
+                **(steps if target.get("range") else {"time": end}),
+            },
+            legend=filled_in(target["legendFormat"], values),
+        )
+        for target in panel["targets"]
+    ]
 
 
 def shown(
-    url: str, board: Mapping[str, Any], panel: Mapping[str, Any], *, end: float, seconds: int, **choices: str
+    url: str,
+    board: Mapping[str, Any],
+    panel: Mapping[str, Any],
+    *,
+    end: float,
+    seconds: int,
+    absolute: bool = False,
+    **choices: str,
 ) -> list[Shown]:
-    """What a panel shows of the Prometheus at `url` over the `seconds` before `end`."""
-    values = chosen(board, **choices)
-    seconds = _in_seconds(panel["timeFrom"]) if panel.get("timeFrom") else seconds
-    step = max(seconds / _MOST_POINTS, _in_seconds(panel["interval"]) if panel.get("interval") else 1)
-    values["__range"] = f"{seconds}s"
-    values["__rate_interval"] = f"{max(step + _EXPORT_SECONDS, 4 * _EXPORT_SECONDS):.0f}s"
+    """What a panel shows of the Prometheus at `url`; the range is that of `asked`."""
     found = []
-    for target in panel["targets"]:
-        asked: dict[str, str | float] = {"query": filled_in(target["expr"], values)}
-        if target.get("range"):
-            # At whole multiples of the step, which for hours and days are those of UTC.
-            asked |= {"start": (end - seconds) // step * step, "end": end // step * step, "step": step}
-            result = ask(url, "query_range", **asked)["result"]
-        else:
-            result = ask(url, "query", **asked, time=end)["result"]
-        for one in result:
-            pairs = one.get("values") or [one["value"]]
-            legend = _named(filled_in(target["legendFormat"], values), one["metric"])
-            found.append(Shown(legend=legend, labels=one["metric"], values={at: float(value) for at, value in pairs}))
+    for query in asked(board, panel, end=end, seconds=seconds, absolute=absolute, **choices):
+        for one in ask(url, query.path, **query.parameters)["result"]:
+            values = {at: float(value) for at, value in one.get("values") or [one["value"]]}
+            found.append(Shown(legend=_named(query.legend, one["metric"]), labels=one["metric"], values=values))
     return found
 
 

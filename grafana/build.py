@@ -11,19 +11,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from grafana.estimate_beside_bill import estimate_beside_bill
 from grafana.live_spend import live_spend
+from grafana.panels import TAG
 from grafana.pipeline_health import pipeline_health
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
 DASHBOARDS = Path(__file__).resolve().parent / "dashboards"
+BOARDS = {
+    "live-spend.json": live_spend,
+    "pipeline-health.json": pipeline_health,
+    "estimate-beside-bill.json": estimate_beside_bill,
+}
 
 
 def made(board: dashboard.Dashboard) -> str:
     """The JSON of a dashboard, with what all of ours have in common."""
     built = (
-        board.tags(["realtime-spend"])
+        board.tags([TAG])
         # Bills are by UTC day, so everything is shown in UTC.
         .timezone("utc")
         .refresh("30s")
@@ -36,13 +43,14 @@ def made(board: dashboard.Dashboard) -> str:
 
 
 def _without_surplus(node: Any) -> Any:
-    # The library puts every link into the menu of controls, where nobody looks for it, and gives every variable the
-    # settings of one that is an interval, which Grafana's schema does not know.
+    # The library puts every link into the menu of controls, where nobody looks for it. It gives every variable the
+    # settings of one that is an interval, and every table a footer, which Grafana's schema does not know.
     if isinstance(node, list):
         return [_without_surplus(value) for value in node]
     if not isinstance(node, dict):
         return node
-    surplus = {"auto", "auto_min", "auto_count"} | ({"placement"} if "url" in node else set())
+    surplus = {"auto", "auto_min", "auto_count"} | ({"placement"} if "asDropdown" in node else set())
+    surplus |= {"footer"} if "cellHeight" in node else set()
     return {key: _without_surplus(value) for key, value in node.items() if key not in surplus}
 
 
@@ -52,8 +60,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, fail where a dashboard differs")
     check = parser.parse_args().check
     stale = False
-    for name, board in {"live-spend.json": live_spend(), "pipeline-health.json": pipeline_health()}.items():
-        path, text = DASHBOARDS / name, made(board)
+    for name, board in BOARDS.items():
+        path, text = DASHBOARDS / name, made(board())
         if not check:
             path.write_text(text, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -2,10 +2,11 @@
 
 from grafana import names
 from grafana.panels import AnyPanel, at_the_end, bars, framed, gauges, over_time, values
-from grafana.queries import grown, grown_from_here
+from grafana.queries import STEP, grown, grown_from_here
 from grafana_foundation_sdk.models import dashboard as models
 
 _USAGE = f"{{{{{names.USAGE}}}}}"
+_KIND = f"{{{{{names.KIND}}}}}"
 _UNPRICED = f"unpriced: {{{{{names.REASON}}}}}"
 _WITHOUT_COST = ("RealtimeSpendUsageLost", "RealtimeSpendUsageMissing", "RealtimeSpendUnpricedUsage")
 
@@ -18,21 +19,21 @@ def usages_by_status() -> AnyPanel:
     )
     return framed(
         values(
-            at_the_end(f"sum by ({names.USAGE}) ({grown(names.USAGES)})", _USAGE),
+            at_the_end(f"sum by ({names.KIND}, {names.USAGE}) ({grown(names.USAGES)})", f"{_KIND} {_USAGE}"),
             at_the_end(f"sum by ({names.REASON}) ({grown(names.UNPRICED)})", _UNPRICED),
             decimals=0,
-        ).override_by_regexp("/^(missing|lost|unpriced.*)$/", [alarmed]),
+        ).override_by_regexp("/(missing|lost)$|^unpriced/", [alarmed]),
         title="Responses and other usage events by status",
         unit="short",
         width=12,
         height=6,
-        runbooks=(*_WITHOUT_COST, "RealtimeSpendTranscriptionUnobserved"),
+        alerts=(*_WITHOUT_COST, "RealtimeSpendTranscriptionUnobserved"),
         description="""
             How many usage events in the range were reported with their usage, had none (missing) or never ended before
             their session closed (lost), and how many could not be priced. When it looks wrong: anything but reported
             and estimated is money that the cost does not hold. Missing: the service or a proxy drops the usage. Lost:
             sockets close during a response. Unpriced: add the model to a rate card, or its deployment to
-            REALTIME_SPEND_DEPLOYMENTS.
+            REALTIME_SPEND_DEPLOYMENTS. No transcription beside many responses: its events go elsewhere, or all fail.
         """,
     )
 
@@ -42,16 +43,16 @@ def without_cost_by_hour() -> AnyPanel:
     no_usage = f'{names.USAGE}=~"missing|lost"'
     return framed(
         bars(
-            over_time(f"sum by ({names.USAGE}) ({grown_from_here(names.USAGES, no_usage, window='1h')})", _USAGE),
-            over_time(f"sum by ({names.REASON}) ({grown_from_here(names.UNPRICED, window='1h')})", _UNPRICED),
-            window="1h",
+            over_time(f"sum by ({names.USAGE}) ({grown_from_here(names.USAGES, no_usage, window=STEP)})", _USAGE),
+            over_time(f"sum by ({names.REASON}) ({grown_from_here(names.UNPRICED, window=STEP)})", _UNPRICED),
+            least="1h",
             back="2d",
         ).decimals(0),
         title="Lost, missing and unpriced usage by hour",
         unit="short",
         width=12,
         height=9,
-        runbooks=_WITHOUT_COST,
+        alerts=_WITHOUT_COST,
         description="""
             Exact counts, each bar from the start of its hour (UTC). When it looks wrong: find the hour in which it
             began and what was deployed then. Lost in bursts: processes are stopped while they answer, so let them
@@ -65,7 +66,7 @@ def doubts_by_kind() -> AnyPanel:
     """What was doubtful, assumed or wrong."""
     return framed(
         gauges(
-            at_the_end(f"sum by ({names.KIND}) ({grown(names.ERRORS)})", f"{{{{{names.KIND}}}}}"),
+            at_the_end(f"sum by ({names.KIND}) ({grown(names.ERRORS)})", _KIND),
             at_the_end(f"sum({grown(names.DUPLICATES)})", "duplicates, not counted again"),
             decimals=0,
         ),

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from grafana import drawing_rows
 from grafana.asking import Shown
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -94,7 +95,13 @@ def _bars(axes: Axes, panel: Mapping[str, Any], shown: Sequence[Shown]) -> None:
         below |= {at: below.get(at, 0.0) + value for at, value in one.values.items()}
 
 
-_KINDS = {"stat": _stat, "bargauge": _bargauge, "timeseries": _timeseries}
+_KINDS = {
+    "stat": _stat,
+    "bargauge": _bargauge,
+    "timeseries": _timeseries,
+    "barchart": drawing_rows.bars,
+    "table": drawing_rows.table,
+}
 
 
 def _last(one: Shown) -> float:

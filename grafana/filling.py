@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from realtime_spend.core.spending import spending
 from realtime_spend.demo.programs import DEPLOYMENTS, Program, programs, run
-from realtime_spend.estimates.ledger import read_ledger
+from realtime_spend.estimates.ledger import Entry, read_ledger
 from realtime_spend.simulator import Deployment, Scope, SessionOptions, SimulatorOptions, run_in_thread
 
 # A second of a program is five minutes of the day that it is moved to; it exports every fifth of a second.
@@ -34,10 +34,12 @@ _PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What one program exported, and what its ledger says that it cost, by model, modality and component."""
+    """What one program exported, and its ledger: its usages, and what they cost by model, modality and component."""
 
+    service: str
     begin: int
     requests: list[ExportMetricsServiceRequest]
+    entries: Sequence[Entry]
     costs: Mapping[tuple[str, str, str], Decimal]
 
 
@@ -46,7 +48,11 @@ class Replayed:
     """A program that is said to have begun at this second of another day."""
 
     begin: int
-    costs: Mapping[tuple[str, str, str], Decimal]
+    recorded: Recorded
+
+    def moved(self, nanoseconds: int) -> int:
+        """When something is said to have been, in nanoseconds, which was at this instant."""
+        return self.begin * 10**9 + (nanoseconds - self.recorded.begin) * _STRETCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +123,8 @@ def _read(recording: Path, ledgers: Sequence[Path]) -> list[Recorded]:
         exported[_attribute(request.resource_metrics[0].resource, "service.name").string_value].append(request)
     recorded = []
     for ledger in ledgers:
-        groups = spending(read_ledger(ledger).entries, lambda entry: (str(entry.model),))
+        entries = list(read_ledger(ledger).entries)
+        groups = spending(entries, lambda entry: (str(entry.model),))
         costs: dict[tuple[str, str, str], Decimal] = {}
         for ((model,), _), spent in groups.items():
             for part, cost in spent.costs.items():
@@ -125,7 +132,7 @@ def _read(recording: Path, ledgers: Sequence[Path]) -> list[Recorded]:
                 costs[str(model), modality, component] = cost
         requests = exported[ledger.name]
         begin = min(point.time_unix_nano for request in requests for point in _points(request))
-        recorded.append(Recorded(begin=begin, requests=requests, costs=costs))
+        recorded.append(Recorded(service=ledger.name, begin=begin, requests=requests, entries=entries, costs=costs))
     return recorded
 
 
@@ -148,20 +155,20 @@ def _replay(recorded: Sequence[Recorded], port: int, seed: int) -> tuple[list[Re
         calls = dice.randint(0, 2) if 7 <= hour.hour < 20 else dice.randint(0, 5) // 5  # noqa: PLR2004 - office hours
         for _ in range(3 if hours <= 6 else calls):  # noqa: PLR2004 - the range that the dashboard opens with
             chosen = dice.choices(recorded, weights=(6, 5, 5, 2, 2))[0]
-            begin = int(hour.timestamp()) + dice.randint(60, 900)
-            replayed.append(Replayed(begin=begin, costs=chosen.costs))
-            requests += [_moved(request, chosen.begin, begin, len(replayed)) for request in chosen.requests]
+            program = Replayed(begin=int(hour.timestamp()) + dice.randint(60, 900), recorded=chosen)
+            replayed.append(program)
+            requests += [_moved(request, program, len(replayed)) for request in chosen.requests]
     for request in sorted(requests, key=lambda request: next(_points(request)).time_unix_nano):
         _send(request, port)
     return replayed, end.timestamp()
 
 
-def _moved(recorded: ExportMetricsServiceRequest, since: int, onto: int, number: int) -> ExportMetricsServiceRequest:
-    request = copy.deepcopy(recorded)
+def _moved(exported: ExportMetricsServiceRequest, program: Replayed, number: int) -> ExportMetricsServiceRequest:
+    request = copy.deepcopy(exported)
     for point in _points(request):
         for name in ("time_unix_nano", "start_time_unix_nano"):
             if instant := getattr(point, name):
-                setattr(point, name, onto * 10**9 + (instant - since) * _STRETCH)
+                setattr(point, name, program.moved(instant))
     for of_resource in request.resource_metrics:
         _attribute(of_resource.resource, "service.instance.id").string_value += f"-{number}"
     return request

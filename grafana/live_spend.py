@@ -1,20 +1,20 @@
 """The dashboard that says what sessions cost while they run."""
 
 from grafana import doubts, money, use
-from grafana.panels import link
-from grafana.variables import runbooks, spending
+from grafana.panels import other_dashboards
+from grafana.variables import addresses, spending
 from grafana_foundation_sdk.builders import dashboard
 
 
 def live_spend() -> dashboard.Dashboard:
     """The dashboard for whoever watches the spending as it happens."""
     board = (
-        dashboard.Dashboard("Realtime spend: live")
+        dashboard.Dashboard("Live spend")
         .uid("realtime-spend-live")
         .description("What voice sessions on the OpenAI Realtime API and Azure OpenAI cost, as they run.")
-        .link(link("Pipeline health", "/d/realtime-spend-pipeline"))
+        .link(other_dashboards())
     )
-    for variable in (*spending(), runbooks()):
+    for variable in (*spending(), *addresses()):
         board.with_variable(variable)
     panels = (
         money.total_cost(),

@@ -2,7 +2,7 @@
 
 from grafana import names
 from grafana.panels import AnyPanel, at_the_end, bars, framed, gauges, lines, over_time, values
-from grafana.queries import by_choice, grown, grown_from_here, per_second
+from grafana.queries import STEP, by_choice, grown, grown_from_here, per_second
 
 _AUDIO_OUTPUT = (f'{names.MODALITY}="audio"', f'{names.COMPONENT}="output"')
 _RESPONSES = (f'{names.KIND}="response"',)
@@ -18,7 +18,7 @@ def total_cost() -> AnyPanel:
         unit="currencyUSD",
         width=6,
         height=6,
-        runbooks=_BUDGET,
+        alerts=_BUDGET,
         description="""
             Exact: what every process said last in the range minus what it had said before, without the guesses of
             increase(). It leaves out what is unpriced and lags by one export interval. When it looks wrong: if it is
@@ -73,7 +73,8 @@ def cost_per_session_minute() -> AnyPanel:
         width=6,
         height=6,
         description="""
-            The exact cost, transcription included, divided by the minutes of the sessions that ended in the range.
+            The exact cost, transcription included, divided by the minutes of the sessions that ended in the range, both
+            totals that a forked process does not repeat.
             When it looks wrong: sessions that are still open have cost already and minutes not yet, so take a range
             that is long beside a session; with a transcription model selected there are no minutes, since the
             session belongs to the model that answers.
@@ -108,7 +109,7 @@ def cost_per_minute() -> AnyPanel:
         unit="currencyUSD",
         width=12,
         height=9,
-        runbooks=(*_BUDGET, "RealtimeSpendSpendFarAboveLastWeek"),
+        alerts=(*_BUDGET, "RealtimeSpendSpendFarAboveLastWeek"),
         description="""
             The pace of spending, a live trend and not a bill: rate() guesses at the ends of its window and does not see
             a process that exported only once, so take sums from the bars and totals, never from this line. When it
@@ -122,18 +123,19 @@ def cost_by_hour() -> AnyPanel:
     """What each hour cost, exactly."""
     return framed(
         bars(
-            over_time(by_choice(grown_from_here(names.COST, window="1h")), "{{$by}}"),
-            window="1h",
+            over_time(by_choice(grown_from_here(names.COST, window=STEP)), "{{$by}}"),
+            least="1h",
             back="2d",
         ),
         title="Cost by hour and $by",
         unit="currencyUSD",
         width=12,
         height=9,
-        runbooks=("RealtimeSpendSpendFarAboveLastWeek",),
+        alerts=("RealtimeSpendBudgetBurnFast", "RealtimeSpendBudgetBurnSlow", "RealtimeSpendSpendFarAboveLastWeek"),
         description="""
             Exact: a bar begins where its hour begins (UTC), the last one is the hour that is running, and bars add up
-            to the total without a rest. What was earned since the last export before an hour ends lands in the next.
+            to the total without a rest, also where a long range makes Grafana draw one for several hours. What was
+            earned since the last export before an hour ends lands in the next.
             When it looks wrong: a bar far above its neighbours and the same hour of the day before is worth a look
             by deployment and tenant (Cost by, above); an empty hour between full ones is a pipeline that stood still
             and caught up later, see Pipeline health.
@@ -145,20 +147,20 @@ def cost_by_day() -> AnyPanel:
     """What each day cost, exactly."""
     return framed(
         bars(
-            over_time(by_choice(grown_from_here(names.COST, window="1d")), "{{$by}}"),
-            window="1d",
+            over_time(by_choice(grown_from_here(names.COST, window=STEP)), "{{$by}}"),
+            least="1d",
             back="31d",
         ),
         title="Cost by day and $by",
         unit="currencyUSD",
         width=12,
         height=9,
-        runbooks=_BUDGET,
+        alerts=("RealtimeSpendBudgetSpent",),
         description="""
             Exact: a bar begins where its UTC day begins, as the bill has it, and today's is still growing. Bars add up
-            to the total without a rest; what was earned since the last export before midnight lands in the next day.
-            When it looks wrong: compare a day with `realtime-spend report` over the ledger; days before Prometheus'
-            retention began are empty.
+            to the total without a rest, also where a range of years makes Grafana draw one for several days; what was
+            earned since the last export before midnight lands in the next day. When it looks wrong: compare a day with
+            `realtime-spend report` over the ledger; days before Prometheus' retention began are empty.
         """,
     )
 

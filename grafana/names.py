@@ -23,10 +23,18 @@ def histogram(name: str, part: str) -> str:
     return f"{_with_unit(name, metrics.HISTOGRAMS[name][0])}_{part}"
 
 
+def gauge(name: str) -> str:
+    """The series of a gauge. A ratio is written out as one, unless the name says it already."""
+    unit = metrics.GAUGES[name][0]
+    return label(name) if unit == "1" and name.endswith(".ratio") else _with_unit(name, unit)
+
+
 def series(name: str) -> str:
     """The series of any metric of ours; of a histogram without its part."""
     if name in metrics.COUNTERS:
         return counter(name)
+    if name in metrics.GAUGES:
+        return gauge(name)
     return _with_unit(name, metrics.HISTOGRAMS[name][0] if name in metrics.HISTOGRAMS else "")
 
 
@@ -38,7 +46,8 @@ def _with_unit(name: str, unit: str) -> str:
 def all_series() -> set[str]:
     """Every name under which something of ours can be in Prometheus."""
     histograms = {histogram(name, part) for name in metrics.HISTOGRAMS for part in ("bucket", "sum", "count")}
-    return {counter(name) for name in metrics.COUNTERS} | histograms | {label(metrics.SESSION_ACTIVE)}
+    gauges = {gauge(name) for name in metrics.GAUGES}
+    return {counter(name) for name in metrics.COUNTERS} | histograms | gauges | {label(metrics.SESSION_ACTIVE)}
 
 
 def all_labels() -> set[str]:
@@ -48,7 +57,8 @@ def all_labels() -> set[str]:
         for name, value in vars(metrics).items()
         if name.isupper() and not name.startswith("_") and isinstance(value, str)
     }
-    return {label(attribute) for attribute in attributes - set(metrics.COUNTERS) - set(metrics.HISTOGRAMS)}
+    attributes = attributes.difference(metrics.COUNTERS, metrics.HISTOGRAMS, metrics.GAUGES)
+    return {label(attribute) for attribute in attributes}
 
 
 COST = counter(metrics.COST)
@@ -62,11 +72,20 @@ UNPRICED = counter(metrics.UNPRICED)
 DUPLICATES = counter(metrics.DUPLICATES)
 ERRORS = counter(metrics.ERRORS)
 ACTIVE_SESSIONS = label(metrics.SESSION_ACTIVE)
-SESSION_SECONDS = histogram(metrics.SESSION_DURATION, "sum")
+ESTIMATED_COST = gauge(metrics.ESTIMATED_COST)
+BILLED_COST = gauge(metrics.BILLED_COST)
+BILL_STATE = gauge(metrics.BILL_STATE)
+DRIFT_COST = gauge(metrics.DRIFT_COST)
+DRIFT_RATIO = gauge(metrics.DRIFT_RATIO)
+LAST_SETTLED = gauge(metrics.BILL_LAST_SETTLED)
+LAST_SUCCESS = gauge(metrics.BILL_LAST_SUCCESS)
+SESSION_SECONDS = counter(metrics.SESSION_TIME)
 FIRST_AUDIO = histogram(metrics.TIME_TO_FIRST_AUDIO, "bucket")
 
 ACCOUNT = label(metrics.ACCOUNT)
+CAUSE = label(metrics.CAUSE)
 COMPONENT = label(metrics.COMPONENT)
+DAY = label(metrics.DAY)
 KIND = label(metrics.KIND)
 MODALITY = label(metrics.MODALITY)
 MODEL = label(metrics.MODEL)
@@ -74,8 +93,11 @@ OPERATION = label(metrics.OPERATION_NAME)
 PROVIDER = label(metrics.PROVIDER_NAME)
 REASON = label(metrics.REASON)
 REQUEST_MODEL = label(metrics.REQUEST_MODEL)
+SCOPE = label(metrics.SCOPE)
 USAGE = label(metrics.USAGE)
 VERSION = label(metrics.VERSION)
+# Not ours, but an attribute of the process that prometheus.yml makes a label.
+ENVIRONMENT = label("deployment.environment.name")
 
 # What the collector says about itself. The failures are absent until they first happen.
 QUEUE_SIZE = "otelcol_exporter_queue_size"

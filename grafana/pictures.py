@@ -1,19 +1,22 @@
 """Draws the dashboards of `grafana/dashboards/` into `docs/pictures/`, from a Prometheus that it fills itself.
 
-`python -m grafana.pictures`, from the folder above. It needs the collector and Prometheus that `make stack` obtains,
-and matplotlib.
+`python -m grafana.pictures`, from the folder above, which also writes down the values that it drew. It needs the
+collector and Prometheus that `make stack` obtains, and matplotlib.
 """
 
 import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from grafana.asking import chosen, filled_in, shown
+from grafana.bill_said import say_bill
 from grafana.drawing import Panels, drawn, pages, save
+from grafana.drawn_values import written_down
 from grafana.filling import Filled, filled
 
 from realtime_spend.demo.stack import StackError, find_stack
@@ -22,6 +25,8 @@ _HERE = Path(__file__).resolve().parent
 PICTURES = _HERE.parent / "docs" / "pictures"
 RANGE_SECONDS = 6 * 3_600
 _ROWS = 42
+# The values behind the pictures, beside them.
+VALUES = "values.json"
 
 
 def board_of(name: str) -> Any:
@@ -40,6 +45,12 @@ def pipeline_health(source: Filled) -> Panels:
     return _panels(source, board_of("pipeline-health"), end=source.ended, seconds=seconds)
 
 
+def estimate_beside_bill(source: Filled) -> Panels:
+    """What the dashboard shows of a bill that is said beside the sessions."""
+    say_bill(source)
+    return _panels(source, board_of("estimate-beside-bill"), end=time.time(), seconds=RANGE_SECONDS)
+
+
 def _panels(source: Filled, board: Any, *, end: float, seconds: int) -> Panels:
     return [
         (panel, filled_in(panel["title"], titles), shown(source.url, board, panel, end=end, seconds=seconds))
@@ -49,9 +60,12 @@ def _panels(source: Filled, board: Any, *, end: float, seconds: int) -> Panels:
 
 
 def draw_all(source: Filled, folder: Path) -> list[Path]:
-    """Draw both dashboards; return the files."""
-    files = []
-    for name, panels in {"live-spend": live_spend(source), "pipeline-health": pipeline_health(source)}.items():
+    """Draw the dashboards, and write down what they show of sessions; return the files."""
+    boards = {"live-spend": live_spend(source), "pipeline-health": pipeline_health(source)}
+    values = folder / VALUES
+    values.write_text(written_down(boards, end=source.end), encoding="utf-8")
+    files = [values]
+    for name, panels in {**boards, "estimate-beside-bill": estimate_beside_bill(source)}.items():
         for number, page in enumerate(pages(panels, _ROWS), start=1):
             file = folder / f"{name}-{number}.png"
             save(drawn(page), file)

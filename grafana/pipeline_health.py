@@ -1,8 +1,8 @@
 """The dashboard that says whether what the processes counted reaches Prometheus whole."""
 
 from grafana import names
-from grafana.panels import AnyPanel, at_the_end, framed, lines, link, over_time, values
-from grafana.variables import datasource, runbooks
+from grafana.panels import AnyPanel, at_the_end, framed, lines, other_dashboards, over_time, values
+from grafana.variables import addresses, datasource
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -44,7 +44,7 @@ def collector_up() -> AnyPanel:
         unit="short",
         width=4,
         height=6,
-        runbooks=("RealtimeSpendCollectorDown",),
+        alerts=("RealtimeSpendCollectorDown",),
         description="""
             Whether Prometheus could scrape the collector last; with several, whether it could scrape all. When it looks
             wrong: down with the processes alive means that what they count waits in them, cumulative, and is not lost
@@ -63,7 +63,7 @@ def points_lost() -> AnyPanel:
         width=8,
         height=6,
         warn_from=1,
-        runbooks=("RealtimeSpendTelemetryLost",),
+        alerts=("RealtimeSpendTelemetryLost",),
         description="""
             Points that the collector gave up on; it retries for ever, so these are refusals for good. When it looks
             wrong: read the collector's log for Prometheus' answer. Too old: raise out_of_order_time_window. A process
@@ -82,7 +82,7 @@ def points_refused() -> AnyPanel:
         width=8,
         height=6,
         warn_from=1,
-        runbooks=("RealtimeSpendTelemetryLost",),
+        alerts=("RealtimeSpendTelemetryLost",),
         description="""
             Points that the collector sent back to whoever sent them, who tries again for a while. When it looks wrong:
             the memory limiter refuses when the collector is near its memory limit, so give it more or find out who
@@ -101,7 +101,7 @@ def queue_in_use() -> AnyPanel:
         width=4,
         height=6,
         warn_from=0.1,
-        runbooks=("RealtimeSpendTelemetryDelayed",),
+        alerts=("RealtimeSpendTelemetryDelayed",),
         description="""
             The part of the collector's queue that is taken; with several collectors, of the fullest. When it looks
             wrong: Prometheus does not answer, or not fast enough. At 100 % senders are made to wait, and processes
@@ -118,7 +118,7 @@ def queue() -> AnyPanel:
         unit="suffix: requests",
         width=12,
         height=9,
-        runbooks=("RealtimeSpendTelemetryDelayed",),
+        alerts=("RealtimeSpendTelemetryDelayed",),
         description="""
             Exports that wait on the collector's disk for Prometheus. When it looks wrong: a line that climbs means that
             Prometheus does not answer or is slower than what arrives; nothing is lost while there is room and disk, and
@@ -138,7 +138,7 @@ def points_per_minute() -> AnyPanel:
         unit="suffix: points/min",
         width=12,
         height=9,
-        runbooks=("RealtimeSpendTelemetryDelayed",),
+        alerts=("RealtimeSpendTelemetryDelayed",),
         description="""
             What enters the collector and what Prometheus takes of it, a live trend by rate(). When it looks wrong: sent
             below accepted is a growing queue; both at 0 with sessions open means that the processes export elsewhere,
@@ -160,7 +160,7 @@ def failures_per_minute() -> AnyPanel:
         unit="suffix: points/min",
         width=12,
         height=9,
-        runbooks=("RealtimeSpendTelemetryLost",),
+        alerts=("RealtimeSpendTelemetryLost",),
         description="""
             When points were refused or lost, a live trend by rate(), which does not see the very first failure of a
             collector; the counts above do. When it looks wrong: see what happened at that time, and what the
@@ -178,7 +178,7 @@ def instances() -> AnyPanel:
         unit="short",
         width=12,
         height=9,
-        runbooks=("RealtimeSpendInstanceIdShared",),
+        alerts=("RealtimeSpendInstanceIdShared",),
         description="""
             Different service.instance.ids per service in the last five minutes. When it looks wrong: fewer than there
             are processes means that some share an id, whose counters then overwrite each other, or do not export; give
@@ -198,7 +198,7 @@ def resets() -> AnyPanel:
         width=6,
         height=9,
         warn_from=1,
-        runbooks=("RealtimeSpendInstanceIdShared",),
+        alerts=("RealtimeSpendInstanceIdShared",),
         description="""
             How often a counter fell back within one service.instance.id. It never does while each process has an id of
             its own, and totals rely on it. When it looks wrong: processes share an id, at once or one after the other
@@ -216,7 +216,7 @@ def age_of_exports() -> AnyPanel:
         unit="s",
         width=6,
         height=9,
-        runbooks=("RealtimeSpendTelemetryDelayed",),
+        alerts=("RealtimeSpendTelemetryDelayed",),
         description="""
             How long ago a service last exported. When it looks wrong: above the export interval
             (OTEL_METRIC_EXPORT_INTERVAL) the processes are stuck, gone, or the queue is behind; after five minutes
@@ -244,13 +244,13 @@ def memory() -> AnyPanel:
 def pipeline_health() -> dashboard.Dashboard:
     """The dashboard for whoever doubts the figures of the other."""
     board = (
-        dashboard.Dashboard("Realtime spend: pipeline health")
+        dashboard.Dashboard("Pipeline health")
         .uid("realtime-spend-pipeline")
         .description("Whether what voice sessions cost arrives in Prometheus whole, and once.")
-        .with_variable(datasource())
-        .with_variable(runbooks())
-        .link(link("Live spend", "/d/realtime-spend-live"))
+        .link(other_dashboards())
     )
+    for variable in (datasource(), *addresses()):
+        board.with_variable(variable)
     panels = (
         collector_up(),
         queue_in_use(),

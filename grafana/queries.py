@@ -3,6 +3,8 @@
 from grafana import names
 
 # What a reader can choose at the top of the dashboard. "All" is sent as `.*`, which takes in series without the label.
+# From one point that Grafana asks for to the next, whatever it chose.
+STEP = "$__interval"
 _CHOSEN = {
     names.PROVIDER: "$provider",
     names.MODEL: "$model",

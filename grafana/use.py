@@ -135,9 +135,10 @@ def time_to_first_audio() -> AnyPanel:
         height=9,
         description="""
             From the end of the user's speech to the first audio of the answer, as this side of the socket saw it;
-            quantiles are guessed within buckets that double. When it looks wrong: if all lines rise, the service is
-            slow or far away; if only the highest does, look at long inputs and tool calls. No line means that nothing
-            spoke, or that the end of speech is not reported by the service.
+            quantiles are guessed within buckets that double. A forked child says once more, with its first export, what
+            its parent had measured until the fork, so that the lines lean towards the past for a moment. When it looks
+            wrong: if all lines rise, the service is slow or far away; if only the highest does, look at long inputs and
+            tool calls. No line means that nothing spoke, or that the end of speech is not reported by the service.
         """,
     )
 
@@ -151,7 +152,7 @@ def cost_uncertainty() -> AnyPanel:
         width=6,
         height=6,
         warn_from=0.000001,
-        runbooks=("RealtimeSpendCostUncertain",),
+        alerts=("RealtimeSpendCostUncertain",),
         description="""
             By how much the total cost may be too high, because the service or a gateway counted cached tokens without
             saying of which modality; the total holds the upper bound. When it looks wrong: anything above 0 comes from

@@ -5,8 +5,10 @@ from grafana.panels import DATASOURCE
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models
 
-# Where the links to runbooks lead; a reader can change it at the top of the dashboard.
-RUNBOOKS = "docs/runbooks"
+# Where links lead to that leave Grafana, as compose.yaml publishes it: Prometheus serves the runbooks too. A reader can
+# change both at the top of a dashboard.
+PROMETHEUS = "http://127.0.0.1:9090"
+RUNBOOKS = f"{PROMETHEUS}/user"
 
 
 def datasource() -> dashboard.DatasourceVariable:
@@ -14,24 +16,27 @@ def datasource() -> dashboard.DatasourceVariable:
     return dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
 
 
-def runbooks() -> dashboard.TextBoxVariable:
-    """Where the runbooks are kept: not everybody reads them in our repository."""
-    return (
-        dashboard.TextBoxVariable("runbooks")
-        .label("Runbooks")
-        .description("Where docs/runbooks of realtime-spend can be read")
-        .default_value(RUNBOOKS)
-        .hide(models.VariableHide.HIDE_VARIABLE)
-    )
+def addresses() -> list[dashboard.TextBoxVariable]:
+    """Where the links to alerts and runbooks lead: a browser may know Prometheus under another name than Grafana."""
+    said = {
+        "prometheus_url": ("Alerts at", PROMETHEUS, "Prometheus as your browser reaches it, for links to alerts"),
+        "runbooks": ("Runbooks at", RUNBOOKS, "Where docs/runbooks of realtime-spend can be read"),
+    }
+    return [
+        dashboard.TextBoxVariable(name).label(label).description(description).default_value(address)
+        for name, (label, address, description) in said.items()
+    ]
 
 
-def values_of(variable: str, title: str, label: str, *matchers: str) -> dashboard.QueryVariable:
+def values_of(
+    variable: str, title: str, label: str, *matchers: str, series: str = names.USAGES
+) -> dashboard.QueryVariable:
     """A choice among the values of a label; "All" also takes in series without it: a model may be unknown.
 
     From the usages, not from the cost: what is unpriced must be there to be chosen. Where no series has the label, the
     list holds nothing but "All".
     """
-    query = f"label_values({names.USAGES}{{{', '.join(matchers)}}}, {label})"
+    query = f"label_values({series}{{{', '.join(matchers)}}}, {label})"
     return (
         dashboard.QueryVariable(variable)
         .label(title)
@@ -79,7 +84,7 @@ def spending() -> list[dashboard.DatasourceVariable | dashboard.QueryVariable | 
             "attribute",
             "Attribute",
             "An attribute of your own, from REALTIME_SPEND_BAGGAGE_KEYS or attributed(); dots become underscores",
-            {"Tenant": "tenant", "Plan": "plan", "Team": "team"},
+            {"Tenant": "tenant", "Plan": "plan", "Team": "team", "Environment": names.ENVIRONMENT},
         ),
         values_of("tenant", "Its value", "$attribute", provider),
         one_of(
@@ -94,6 +99,7 @@ def spending() -> list[dashboard.DatasourceVariable | dashboard.QueryVariable | 
                 "Deployment": names.REQUEST_MODEL,
                 "Account": names.ACCOUNT,
                 "Tenant": "tenant",
+                "Environment": names.ENVIRONMENT,
             },
         ),
     ]

@@ -166,6 +166,7 @@ _OWN: dict[str, set[str]] = {
     "realtime_spend.cost.uncertainty": set(),
     "realtime_spend.cache.savings": _MODALITY,
     "realtime_spend.billable.duration": set(),
+    "realtime_spend.session.time": set(),
     _USAGES: {"realtime_spend.kind", "realtime_spend.status", "realtime_spend.usage"},
     "realtime_spend.unpriced": {"realtime_spend.reason"},
     "realtime_spend.duplicates": set(),
@@ -383,6 +384,8 @@ async def test_times_are_measured_from_the_events_that_begin_them(
         assert point.count == 1
         assert 0 <= point.sum < 5
         assert point.attributes[_SAID] == "gpt-realtime"
+    [(_, seconds)] = seen.points("realtime_spend.session.time")
+    assert seconds == pytest.approx(point.sum, abs=1e-9)
 
 
 # Names and prices

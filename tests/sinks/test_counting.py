@@ -257,6 +257,7 @@ def test_a_listed_model_appears_with_a_zero_for_each_rate(book: RateBook) -> Non
         },
         0,
     ) in _points(series, "realtime_spend.usages")
+    assert _points(series, "realtime_spend.session.time") == [({}, Decimal(0))]
 
 
 def test_a_model_billed_by_time_appears_with_seconds(book: RateBook) -> None:
@@ -265,6 +266,8 @@ def test_a_model_billed_by_time_appears_with_seconds(book: RateBook) -> None:
     assert _points(series, _DURATION) == [({}, Decimal(0))]
     assert _points(series, "realtime_spend.cost") == [(_cost_of("audio", "duration"), Decimal(0))]
     assert _points(series, _INPUT) == []
+    # A session is the model's that answers.
+    assert "realtime_spend.session.time" not in series.totals
 
 
 def test_a_model_without_a_price_appears_with_its_tokens_and_never_with_a_cost_of_zero() -> None:

@@ -32,6 +32,7 @@ _DECIMAL_COUNTERS = {
     "realtime_spend.cost.uncertainty": "USD",
     "realtime_spend.cache.savings": "USD",
     "realtime_spend.billable.duration": "s",
+    "realtime_spend.session.time": "s",
 }
 _HISTOGRAMS = {
     "gen_ai.client.inference.operation.input_tokens": "{token}",
@@ -240,6 +241,31 @@ def test_a_child_that_begins_anew_counts_from_zero_and_the_parent_keeps_its_tota
     assert seen.value("realtime_spend.usages") == 100
     assert seen.value("realtime_spend.cost") == 5.0
     assert seen.value("realtime_spend.session.active") == 3
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_child_does_not_say_the_time_of_its_parents_sessions_again(metrics: Metrics, seen: Any) -> None:
+    metrics.record(module.SESSION_DURATION, 12.5, {"tenant": "acme"})
+    assert seen.points(module.SESSION_TIME) == [({"tenant": "acme"}, 12.5)]
+
+    def work() -> list[Any]:
+        metrics.begin_anew()
+        metrics.record(module.SESSION_DURATION, 0.25, {"tenant": "acme"})
+        [histogram] = seen.metrics()[module.SESSION_DURATION].data.data_points
+        return [seen.points(module.SESSION_TIME), histogram.sum]
+
+    # The histogram, which the SDK keeps, does.
+    assert _in_a_child(work) == [[[{"tenant": "acme"}, 0.25]], 12.75]
+
+
+def test_the_time_of_sessions_is_added_up_exactly(metrics: Metrics, seen: Any) -> None:
+    for _ in range(10):
+        metrics.record(module.SESSION_DURATION, 0.1, {})
+    metrics.record(module.SESSION_DURATION, 3e-9, {})
+    metrics.record(module.OPERATION_DURATION, 5.0, {})
+    [total] = metrics.series({}).totals[module.SESSION_TIME].values()
+    assert total == Decimal("1.000000003")
+    assert seen.points(module.SESSION_TIME) == [({}, 1.000000003)]
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")

@@ -47,6 +47,8 @@ class Programs:
     otelcol: Path
     prometheus: Path
     promtool: Path
+    alertmanager: Path
+    amtool: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,7 @@ def compiled(tmp_path: Path) -> Callable[[dict[str, str]], tuple[int, str]]:
 
 
 def test_the_dashboards_are_what_the_schema_allows(compiled: Callable[[dict[str, str]], tuple[int, str]]) -> None:
-    assert set(BOARDS) == {"live-spend", "pipeline-health"}
+    assert set(BOARDS) == {"live-spend", "pipeline-health", "estimate-beside-bill"}
     assert compiled(BOARDS) == (0, "")
 
 

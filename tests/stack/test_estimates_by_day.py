@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from decimal import Decimal
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -25,6 +25,8 @@ from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.estimates.by_day import ledger_estimates, prometheus_estimates
 from realtime_spend.estimates.promql import PromqlReader
 from realtime_spend.estimates.promql_server import PromqlServer
+from realtime_spend.simulator.bill import draft_bill
+from realtime_spend.simulator.bill_writing import BillForm, write_bill
 from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from tests.conftest import Installed
+    from tests.conftest import Installed, Run
     from tests.stack.conftest import Lived, Prometheus, StartCollector, StartPrometheus
     from tests.stack.filling.recording import Recorded
 
@@ -53,6 +55,7 @@ class Kept:
     ledger: Path
     servers: Mapping[str, str]
     replays: list[Replay]
+    truth: Mapping[str, Any]
     first: date
     last: date
 
@@ -69,6 +72,13 @@ class Kept:
             ),
             Decimal(0),
         )
+
+    def billed(self) -> Iterator[dict[str, Any]]:
+        """What the simulated service sent, at the instants at which it is said to have been."""
+        sent = {(usage["kind"], usage["id"]): usage for usage in self.truth["usages"]}
+        for replay in self.replays:
+            for record, moved in zip(replay.recorded.records, replay.records(), strict=True):
+                yield sent[record["kind"], record["id"]] | {"at": moved["at"], "id": moved["id"]}
 
     def by_ledger(self) -> Estimates:
         return ledger_estimates(self.ledger, first=self.first, last=self.last)
@@ -145,6 +155,7 @@ def kept(
     return Kept(
         ledger=folder / "ledger",
         replays=replays,
+        truth=lived.truth,
         servers={
             "Prometheus": f"http://127.0.0.1:{prometheus.port}",
             "VictoriaMetrics": f"http://127.0.0.1:{victoria_metrics}",
@@ -240,3 +251,65 @@ def test_usages_without_numbers_are_as_many_as_in_the_ledger(kept: Kept, server:
         (Kind.RESPONSE, Reported.MISSING),
         (Kind.TRANSCRIPTION, Reported.MISSING),
     }
+
+
+# --- Beside a bill ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciled:
+    """The same bills beside a ledger and beside a PromQL server."""
+
+    ledger: list[dict[str, Any]]
+    server: list[dict[str, Any]]
+
+
+@pytest.fixture
+def reconciled(kept: Kept, server: str, run: Run, tmp_path: Path) -> Reconciled:
+    bills: list[object] = []
+    for form, account in ((BillForm.OPENAI_COSTS, "proj_1"), (BillForm.MCA, "contoso")):
+        draft = draft_bill(kept.billed(), provider=form.provider, account=account)
+        bills += ["--bill", write_bill(draft, form, tmp_path / form)]
+    days = ["--from", kept.first, "--to", kept.last, "--at", kept.last + timedelta(days=40)]
+    rows = []
+    for source in (["--ledger", kept.ledger], ["--prometheus", kept.servers[server]]):
+        answer = run("reconcile", *source, *bills, *days, "--json")
+        assert answer.status == 0, answer.err
+        rows.append(answer.json["rows"])
+    return Reconciled(ledger=rows[0], server=rows[1])
+
+
+def test_rows_beside_a_bill_are_those_of_the_ledger_over_the_period(reconciled: Reconciled) -> None:
+    def by_key(rows: list[dict[str, Any]], amount: str) -> dict[tuple[str, ...], Decimal]:
+        totals: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+        for row in rows:
+            key = tuple(str(row[name]) for name in ("provider", "account", "model", "modality", "component", "scope"))
+            totals[key] += Decimal(row[amount] or 0)
+        return dict(totals)
+
+    unsplit = {tuple(row[name] for name in ("model", "modality")) for row in reconciled.ledger if row["estimated_low"]}
+    assert len(unsplit) == 2
+    for amount, exact in (("estimated_quantity", True), ("billed_cost", True), ("estimated_cost", False)):
+        ledger, found = by_key(reconciled.ledger, amount), by_key(reconciled.server, amount)
+        assert ledger.keys() == found.keys()
+        assert len(ledger) > 20
+        for key, total in ledger.items():
+            _, _, model, modality, component, _ = key
+            if amount == "estimated_quantity" and (model, modality) in unsplit and component in INPUTS:
+                continue
+            assert found[key] == (total if exact else pytest.approx(total, rel=Decimal("1e-9"), abs=0)), key
+
+
+def test_a_day_beside_a_bill_is_off_by_no_more_than_an_export_interval_at_its_midnights(
+    kept: Kept, reconciled: Reconciled
+) -> None:
+    def by_day(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
+        totals: defaultdict[str, Decimal] = defaultdict(Decimal)
+        for row in rows:
+            totals[row["day"]] += Decimal(row["estimated_cost"] or 0)
+        return dict(totals)
+
+    ledger, found = by_day(reconciled.ledger), by_day(reconciled.server)
+    assert ledger.keys() == found.keys()
+    for day, cost in ledger.items():
+        assert abs(found[day] - cost) <= kept.near(date.fromisoformat(day)) + Decimal("1e-9"), day

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import yaml
@@ -21,7 +21,9 @@ from grafana.names import label, series
 from tests.stack.conftest import wait_until_handed_on
 from tests.stack.filling import queries
 from tests.stack.filling.recording import Replay, play
+from tests.stack.filling.sent import told_by
 from tests.stack.filling.syntax import Node, operands, printed, without_offsets
+from tests.stack.filling.totals import exactly
 from tests.stack.filling.truth import Evaluator, NotATotalError, Row, rows_of
 
 from realtime_spend.estimates.ledger import entry_of
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from tests.stack.filling.recording import Recorded
     from tests.stack.filling.truth import Vector
 
+T = TypeVar("T")
+
 HOUR, DAY = 3_600, 86_400
 NANO = 10**9
 # All that is sent lies in it, and none of it in the day before it.
@@ -46,10 +50,16 @@ AGES = (360, 3 * HOUR, 14 * HOUR, 2 * DAY + 2 * HOUR, 4 * DAY + 5 * HOUR, 167 * 
 # So that the few seconds are seen in which the collector was scraped.
 STEP = 1
 
-PANELS = queries.panel_queries(range_seconds=RANGE)
-VARIABLES = queries.variables()
-RECORDED = queries.rules("record")
-ALERTS = queries.rules("alert")
+
+def of_sessions(asked: list[T]) -> list[T]:
+    """Without those about bills, whose truth is no session's: test_drift_running.py asks them, beside a reconciler."""
+    return [one for one in asked if not str(one).startswith(("estimate-beside-bill.json: ", "drift.yml: "))]
+
+
+PANELS = of_sessions(queries.panel_queries(range_seconds=RANGE))
+VARIABLES = of_sessions(queries.variables())
+RECORDED = of_sessions(queries.rules("record"))
+ALERTS = of_sessions(queries.rules("alert"))
 
 stack = pytest.mark.stack
 # The fleet is run within the setup of the first test.
@@ -234,7 +244,7 @@ def test_every_alert_looks_at_data(filled: Filled, alert: Query) -> None:
 @stack
 def test_prometheus_finds_no_fault_in_the_rules(filled: Filled) -> None:
     rules = [rule for group in filled.prometheus.ask("rules")["groups"] for rule in group["rules"]]
-    assert len(rules) == len(RECORDED) + len(ALERTS)
+    assert len(rules) == len(queries.rules("record")) + len(queries.rules("alert"))
     assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
 
 
@@ -247,7 +257,7 @@ def is_total(query: Query) -> bool:
 
 
 # Durations, and what the collector reports of itself.
-UNTOLD = r"_seconds_(bucket|sum|count)|otelcol"
+UNTOLD = r"_seconds_(bucket|sum|count)|session_time_seconds|otelcol"
 TOTALS = [query for query in [*PANELS, *RECORDED] if is_total(query)]
 
 
@@ -260,9 +270,57 @@ def test_every_total_is_what_the_simulated_service_sent(filled: Filled, query: Q
     assert answer == pytest.approx(expected, rel=1e-9)
 
 
+def grown(prometheus: Prometheus, metric: str, *own: str, at: float) -> dict[tuple[Any, ...], float]:
+    """What a counter grew by in the range, by model and by labels of its own, without what did not grow."""
+    by = [label(name) for name in (names.PROVIDER_NAME, names.MODEL, names.VERSION, *own)]
+    answer = prometheus.query(f"sum by ({', '.join(by)}) ({exactly(series(metric), f'{RANGE}s')})", at=at)
+    found = {}
+    for labels, value in answer.items():
+        provider, model, version, *others = (dict(labels).get(name) for name in by)
+        if value:
+            found[(provider, model, version), *(other or "" for other in others)] = value
+    return found
+
+
+@stack
+def test_every_quantity_of_every_model_is_what_the_simulated_service_told(filled: Filled, lived: Lived) -> None:
+    """By its own totals, of each modality and component: the ledger has no part in it."""
+    expected = {key: float(value) * len(AGES) for key, value in told_by(lived.truth).counted().items() if value}
+    answer = {}
+    for metric in (names.INPUT_TOKENS, names.CACHE_READ_TOKENS, names.OUTPUT_TOKENS, names.BILLABLE_DURATION):
+        for (model, modality), value in grown(filled.prometheus, metric, names.MODALITY, at=filled.end).items():
+            answer[metric, model, modality] = value
+    assert {metric for metric, *_ in expected} == {metric for metric, *_ in answer}
+    assert {modality for _, _, modality in expected} >= {"text", "audio", "unknown"}
+    assert answer == pytest.approx(expected, rel=1e-9)
+
+
+@stack
+def test_every_cost_of_every_model_is_what_the_simulated_service_would_bill(filled: Filled, lived: Lived) -> None:
+    told = told_by(lived.truth)
+    answer = grown(filled.prometheus, names.COST, names.MODALITY, names.COMPONENT, at=filled.end)
+    expected = {(model, *part): float(cost) * len(AGES) for (model, part), cost in told.costs.items() if cost}
+    not_split = [key for key in {*expected, *answer} if key[0] in told.not_split and "input" in key[2]]
+    inputs = {key: (expected.pop(key, 0), answer.pop(key, 0)) for key in not_split}
+    assert len(expected) > 10
+    assert answer == pytest.approx(expected, rel=1e-9)
+
+    # Of an unsplit count the cost is the upper bound, and the width to the lower one is told.
+    width = grown(filled.prometheus, names.COST_UNCERTAINTY, at=filled.end)
+    assert {model for (model,) in width} == told.not_split == {model for model, *_ in inputs}
+    for model in told.not_split:
+        would_be, counted = (
+            math.fsum(pair[side] for key, pair in inputs.items() if key[0] == model) for side in (0, 1)
+        )
+        assert counted - width[model,] <= would_be * (1 + 1e-9)
+        assert would_be <= counted * (1 + 1e-9)
+
+
 def test_most_queries_are_totals_that_can_be_checked() -> None:
     assert len(TOTALS) >= 20
-    guessed = [query.where for query in [*PANELS, *RECORDED, *ALERTS] if re.search(r"\bincrease\(", query.expr)]
+    asked = queries.all_queries()
+    assert len(asked) > len([*PANELS, *RECORDED, *ALERTS]) > len(asked) / 2
+    guessed = [query.where for query in asked if re.search(r"\bincrease\(", query.expr)]
     assert guessed == []
 
 

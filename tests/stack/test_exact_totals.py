@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+from tests.stack.filling.sent import told_by
 
 from realtime_spend.core.line_items import Component, Modality
 from realtime_spend.estimates.promql import PromqlReader, counter_name
@@ -21,14 +22,36 @@ from realtime_spend.sinks import metrics as names
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.stack.conftest import Prometheus, StartPrometheus
+    from tests.stack.conftest import Lived, Prometheus, StartPrometheus
 
-pytestmark = pytest.mark.stack
+    from realtime_spend.estimates.promql import Totals
+
+# The fleet is run within the setup of the test that looks at it.
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 DAYS = 3
 FIRST = TODAY - timedelta(days=DAYS)
 EVERY = timedelta(minutes=1)
+# What one flush of a process says of each modality and component: tokens (or seconds), and USD.
+FLUSH = {
+    (Modality.TEXT, Component.INPUT): ("297", "0.001188"),
+    (Modality.TEXT, Component.CACHED_INPUT): ("256", "0.0001024"),
+    (Modality.TEXT, Component.OUTPUT): ("82", "0.001312"),
+    (Modality.AUDIO, Component.INPUT): ("258", "0.008256"),
+    (Modality.AUDIO, Component.CACHED_INPUT): ("128", "0.0000512"),
+    (Modality.AUDIO, Component.OUTPUT): ("1019", "0.0237288"),
+    (Modality.AUDIO, Component.DURATION): ("2.5", "0.000708333333"),
+    (Modality.IMAGE, Component.INPUT): ("765", "0.003825"),
+    (Modality.IMAGE, Component.CACHED_INPUT): ("64", "0.000032"),
+}
+FLUSH_COST = sum((Decimal(cost) for _, cost in FLUSH.values()), Decimal(0))
+TOKENS = {
+    Component.INPUT: [names.INPUT_TOKENS],
+    # A subset of the input.
+    Component.CACHED_INPUT: [names.INPUT_TOKENS, names.CACHE_READ_TOKENS],
+    Component.OUTPUT: [names.OUTPUT_TOKENS],
+}
 WHO = {names.PROVIDER_NAME: "openai", names.MODEL: "gpt-realtime", names.ACCOUNT: "voice", names.SCOPE: "global"}
 
 
@@ -68,8 +91,7 @@ class Filled:
 
     def __init__(self, prometheus: Prometheus) -> None:
         self.prometheus = prometheus
-        self.cost: dict[datetime, Decimal] = defaultdict(Decimal)
-        self.tokens: dict[datetime, Decimal] = defaultdict(Decimal)
+        self.flushes: Counter[datetime] = Counter()
         long = Sender(prometheus, "long")
         for day in range(DAYS):
             midnight = FIRST + timedelta(days=day)
@@ -84,12 +106,13 @@ class Filled:
         for sender in senders:
             for flush in range(flushes):
                 instant = at + flush * EVERY
-                day = instant.replace(hour=0, minute=0)
-                sender.add(names.COST, "0.0237288", modality="audio", component="output")
-                sender.add(names.OUTPUT_TOKENS, "1019", modality="audio")
-                sender.add(names.BILLABLE_DURATION, "2.5")
-                self.cost[day] += Decimal("0.0237288")
-                self.tokens[day] += 1019
+                for (modality, component), (quantity, cost) in FLUSH.items():
+                    sender.add(names.COST, cost, modality=modality, component=component)
+                    for metric in TOKENS.get(component, []):
+                        sender.add(metric, quantity, modality=modality)
+                    if component is Component.DURATION:
+                        sender.add(names.BILLABLE_DURATION, quantity)
+                self.flushes[instant.replace(hour=0, minute=0)] += 1
                 sender.send(instant)
 
     def reader(self, **only: str) -> PromqlReader:
@@ -101,19 +124,25 @@ def filled(start_prometheus: StartPrometheus, tmp_path_factory: pytest.TempPathF
     return Filled(start_prometheus(tmp_path_factory.mktemp("prometheus")))
 
 
+def are_of(flushes: int, found: Totals) -> Decimal:
+    """Whether the totals are those of so many flushes, each modality and component; what they cost together."""
+    parts = {(key.modality, key.component): total for key, total in found.by_key.items()}
+    assert len(parts) == len(found.by_key)
+    assert {part: total.quantity for part, total in parts.items()} == {
+        part: Decimal(quantity) * flushes for part, (quantity, _) in FLUSH.items()
+    }
+    costs = {part: float(total.cost) for part, total in parts.items() if total.cost is not None}
+    assert costs == pytest.approx({part: float(cost) * flushes for part, (_, cost) in FLUSH.items()}, rel=1e-9)
+    return FLUSH_COST * flushes
+
+
 def test_each_day_and_their_sum_are_what_was_sent(filled: Filled) -> None:
     days = list(filled.reader().days(FIRST, TODAY - timedelta(days=1)))
-    assert [day.start for day in days] == sorted(filled.cost)
+    assert [day.start for day in days] == sorted(filled.flushes)
     increase = f"sum(increase({counter_name(names.COST, 'USD')}[1d]))"
     for day in days:
-        truth, tokens = filled.cost[day.start], filled.tokens[day.start]
-        parts = {(key.modality, key.component): total for key, total in day.by_key.items()}
-        output = parts[Modality.AUDIO, Component.OUTPUT]
-        assert output.cost is not None
+        truth = are_of(filled.flushes[day.start], day)
         said = next(iter(filled.prometheus.query(increase, at=day.end.timestamp()).values()))
-        assert float(output.cost) == pytest.approx(float(truth), rel=1e-9)
-        assert output.quantity == tokens
-        assert parts[Modality.AUDIO, Component.DURATION].quantity == tokens / 1019 * Decimal("2.5")
         assert said != pytest.approx(float(truth), rel=0.05)
         assert {(key.provider, key.account, key.model, key.version, key.scope) for key in day.by_key} == {
             ("openai", "voice", "gpt-realtime", None, "global")
@@ -122,24 +151,39 @@ def test_each_day_and_their_sum_are_what_was_sent(filled: Filled) -> None:
 
 
 def test_any_range_adds_up_with_those_beside_it(filled: Filled) -> None:
-    reader, total = filled.reader(), float(sum(filled.cost.values()))
+    reader, total = filled.reader(), float(FLUSH_COST * filled.flushes.total())
     bounds = [FIRST, FIRST + timedelta(hours=2, seconds=90), FIRST + timedelta(hours=40, minutes=1), TODAY]
     costs = []
     for start, end in pairwise(bounds):
-        [cost] = [one.cost for one in reader.between(start, end).by_key.values() if one.cost is not None]
-        costs.append(float(cost))
+        found = reader.between(start, end).by_key.values()
+        costs.append(float(sum(one.cost for one in found if one.cost is not None)))
     assert min(costs) > 0
     assert sum(costs) == pytest.approx(total, rel=1e-9)
-    [whole] = [one.cost for one in reader.between(FIRST, TODAY).by_key.values() if one.cost is not None]
-    assert float(whole) == pytest.approx(total, rel=1e-9)
+    are_of(filled.flushes.total(), reader.between(FIRST, TODAY))
 
 
 def test_only_the_processes_that_were_asked_for_are_read(filled: Filled) -> None:
-    [cost] = [
-        one.cost for one in filled.reader(instance="long").between(FIRST, TODAY).by_key.values() if one.cost is not None
-    ]
-    assert float(cost) == pytest.approx(DAYS * 8 * 2 * 0.0237288, rel=1e-9)
+    are_of(DAYS * 8 * 2, filled.reader(instance="long").between(FIRST, TODAY))
     assert filled.reader(job="another").between(FIRST, TODAY).by_key == {}
+
+
+def test_what_real_programs_used_is_read_part_by_part_as_the_service_told_it(lived: Lived) -> None:
+    """Of the models whose counts were all split by modality: for those the service's own books are the truth."""
+    reader = PromqlReader(server=PromqlServer(url=f"http://127.0.0.1:{lived.prometheus.port}"), names=names)
+    told = told_by(lived.truth)
+    quantities: dict[Any, Decimal] = defaultdict(Decimal)
+    costs: dict[Any, Decimal] = defaultdict(Decimal)
+    begin, end = (datetime.fromtimestamp(round(at, 3), UTC) for at in (lived.begin, lived.end + 1))
+    for key, total in reader.between(begin, end).by_key.items():
+        if (whose := (key.provider, key.model, key.version)) not in told.not_split:
+            quantities[whose, (key.modality, key.component)] += total.quantity or 0
+            costs[whose, (key.modality, key.component)] += total.cost or 0
+    wanted = {key: quantity for key, quantity in told.quantities.items() if key[0] not in told.not_split and quantity}
+    assert len({whose for whose, _ in wanted}) >= 5
+    assert {key: quantity for key, quantity in quantities.items() if quantity} == wanted
+    assert {key: float(cost) for key, cost in costs.items() if cost} == pytest.approx(
+        {key: float(cost) for key in wanted if (cost := told.costs[key])}, rel=1e-9
+    )
 
 
 def test_two_processes_with_one_id_are_a_problem_that_is_said(

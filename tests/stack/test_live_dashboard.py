@@ -53,7 +53,7 @@ RANGE_SECONDS = 600
 FIRST_HALF = 4
 OF_ACME = 2
 
-# How far apart Grafana asks: for bars once each, for lines as often as there are pixels.
+# How far apart Grafana asks at the least: for bars once each, for lines as often as there are pixels.
 STEP_SECONDS = {"1h": 3_600, "1d": 86_400, None: 0.2}
 
 Labels = frozenset[tuple[str, str]]
@@ -77,19 +77,20 @@ class Filled:
         (target,) = (target for target in PANELS[title]["targets"] if target["refId"] == ref)
         return self.ask(target["expr"], **choices)
 
-    def bars(self, title: str, ref: str = "A") -> dict[Labels, float]:
-        """The sum of all bars of a panel, and that each stands at the start of its hour or day."""
+    def bars(self, title: str, ref: str = "A", *, step: float | None = None) -> dict[Labels, float]:
+        """The sum of all bars of a panel, by the step that Grafana takes: the least, unless bars would be too many."""
         (target,) = (target for target in PANELS[title]["targets"] if target["refId"] == ref)
-        step = STEP_SECONDS[PANELS[title]["interval"]]
+        step = step or STEP_SECONDS[PANELS[title]["interval"]]
         # Grafana begins at a whole multiple of the step, which is in UTC.
         asked = {"start": self.begin // step * step, "end": self.end, "step": step}
-        result = self.prometheus.ask("query_range", query=substituted(target["expr"]), **asked)["result"]
+        expr = substituted(target["expr"], step=f"{step:.0f}s")
+        result = self.prometheus.ask("query_range", query=expr, **asked)["result"]
         return {frozenset(one["metric"].items()): sum(float(value) for _, value in one["values"]) for one in result}
 
 
-def substituted(expr: str, *, over: str = f"{RANGE_SECONDS}s", **choices: str) -> str:
+def substituted(expr: str, *, over: str = f"{RANGE_SECONDS}s", step: str = "1s", **choices: str) -> str:
     """What Grafana sends for a range so long, as the dashboard opens unless something is chosen."""
-    times = {"__range": over, "__rate_interval": "60s"}
+    times = {"__range": over, "__interval": step, "__rate_interval": "60s"}
     return filled_in(expr, chosen(BOARD, **times, **choices))
 
 
@@ -155,9 +156,9 @@ def by_modality(values: Mapping[str, Any]) -> dict[Labels, Any]:
 @pytest.mark.parametrize(("panel", "target"), QUERIES)
 @pytest.mark.parametrize("attribute", ["tenant", "shoe_size"])
 def test_every_query_returns_data(filled: Filled, panel: Any, target: Any, attribute: str) -> None:
-    expr = substituted(target["expr"], attribute=attribute)
+    step = STEP_SECONDS[panel.get("interval")]
+    expr = substituted(target["expr"], attribute=attribute, step=f"{step:.0f}s")
     if target.get("range"):
-        step = STEP_SECONDS[panel.get("interval")]
         asked = {"start": filled.begin // step * step, "end": filled.end, "step": step}
         values = [
             value
@@ -195,8 +196,11 @@ def test_the_totals_of_two_ranges_add_up_to_the_money_that_was_sent(filled: Fill
 
 @pytest.mark.stack
 @pytest.mark.parametrize("title", ["Cost by hour and $by", "Cost by day and $by"])
-def test_the_bars_add_up_to_the_money_that_was_sent(filled: Filled, title: str) -> None:
-    assert filled.bars(title) == {by((names.MODEL, model)): total(filled.responses, model=model) for model in MODELS}
+@pytest.mark.parametrize("step", [None, 7_200, 86_400, 604_800])
+def test_the_bars_add_up_to_the_money_that_was_sent(filled: Filled, title: str, step: int | None) -> None:
+    assert filled.bars(title, step=step) == {
+        by((names.MODEL, model)): total(filled.responses, model=model) for model in MODELS
+    }
 
 
 @pytest.mark.stack
@@ -300,16 +304,25 @@ def test_the_cache_hit_ratio_is_the_cached_part_of_the_input(filled: Filled, tit
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("asked", ["panel", "bars"])
-def test_usages_are_counted_by_status_and_unpriced_ones_by_reason(filled: Filled, asked: str) -> None:
-    titles = {"panel": "Responses and other usage events by status", "bars": "Lost, missing and unpriced usage by hour"}
-    shown = {usage for usage in USAGES if asked == "panel" or usage != "reported"}
-    assert getattr(filled, asked)(titles[asked]) == {
-        by((names.USAGE, usage)): USAGES[usage] * len(MODELS) * filled.responses for usage in shown
+def test_usages_are_counted_by_kind_and_status_and_unpriced_ones_by_reason(filled: Filled) -> None:
+    title = "Responses and other usage events by status"
+    models = {"response": MODELS - TRANSCRIPTION_MODELS, "transcription": TRANSCRIPTION_MODELS}
+    assert filled.panel(title) == {
+        by((names.KIND, kind), (names.USAGE, usage)): count * len(models[kind]) * filled.responses
+        for kind in models
+        for usage, count in USAGES.items()
     }
-    assert getattr(filled, asked)(titles[asked], "B") == {
-        by((names.REASON, "unknown_model")): UNPRICED * filled.responses
+    assert filled.panel(title, "B") == {by((names.REASON, "unknown_model")): UNPRICED * filled.responses}
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("step", [None, 7_200, 86_400])
+def test_the_bars_of_what_has_no_cost_add_up_to_what_was_sent(filled: Filled, step: int | None) -> None:
+    title = "Lost, missing and unpriced usage by hour"
+    assert filled.bars(title, step=step) == {
+        by((names.USAGE, usage)): USAGES[usage] * len(MODELS) * filled.responses for usage in ("missing", "lost")
     }
+    assert filled.bars(title, "B", step=step) == {by((names.REASON, "unknown_model")): UNPRICED * filled.responses}
 
 
 @pytest.mark.stack
@@ -374,5 +387,5 @@ def test_every_choice_of_a_label_is_tried_here_or_one_of_ours() -> None:
             labels = {option["value"] for option in variable["options"]}
             written = {pair.split(" : ")[1] for pair in variable["query"].split(", ")}
             assert labels == written
-            assert labels <= names.all_labels() | of_the_reader
+            assert labels <= names.all_labels() | of_the_reader | {names.ENVIRONMENT}
             assert variable["allowCustomValue"] is True

@@ -62,6 +62,9 @@ def test_the_ledger_is_what_the_service_sent(lived: Lived) -> None:
     assert {key: written[key].cost for key in told} == {
         key: None if cost is None else Decimal(cost) for key, cost in told.items()
     }
+    assert {key: written[key].quantities for key in told} == {
+        key: {part: Decimal(quantity) for part, quantity in sent[key]["quantities"].items() if quantity} for key in told
+    }
 
 
 def test_the_programs_ran_as_they_were_meant_to(lived: Lived) -> None:

@@ -44,8 +44,17 @@ case "$1 $3" in
   install*) printf '#!/usr/bin/env bash\\nmkdir dist\\n' >builder; chmod +x builder ;;
   'build dist') echo collector >bin/otelcol; chmod +x bin/otelcol ;;
   'build prometheus') for it in prometheus promtool; do echo "$it" >bin/$it; chmod +x bin/$it; done ;;
+  'mod -json') printf '{\n\t"Path": "alertmanager",\n\t"Dir": "%s"\n}\n' "$GO_MODULES/alertmanager" ;;
+  'build alertmanager')
+    test -s alertmanager/ui/app/dist/index.html
+    for it in alertmanager amtool; do echo "$it" >bin/$it; chmod +x bin/$it; done
+    ;;
 esac
 """
+
+NAMES = {"otelcol", "prometheus", "promtool", "alertmanager", "amtool"}
+# What Go is called for.
+BUILDS = ["install builder", "collector", "prometheus", "alertmanager's module", "alertmanager"]
 
 COMPONENTS = """\
 receivers:
@@ -79,7 +88,13 @@ class Machine:
         for tool in TOOLS:
             if found := shutil.which(tool):
                 (self.path / tool).symlink_to(found)
+        # As Go keeps a module: without the web pages, and not to be written to.
+        modules = folder / "modules"
+        (pages := modules / "alertmanager" / "ui" / "app").mkdir(parents=True)
+        for place in (pages, *list(pages.parents)[:2]):
+            place.chmod(0o555)
         self.environment = {
+            "GO_MODULES": str(modules),
             "PATH": str(self.path),
             "REALTIME_SPEND_STACK": str(self.cache),
             "GO_CALLS": str(self.calls),
@@ -112,6 +127,12 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, dict[str, str], str]:
     return process.returncode, dict(line.split("=", 1) for line in out.splitlines()), err
 
 
+def built_by(machine: Machine) -> list[str]:
+    """The folders that Go was told to build."""
+    calls = [call.split() for call in machine.calls.read_text().splitlines()]
+    return [call[2] for call in calls if call[0] == "build"]
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
@@ -119,7 +140,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_where_names_what_is_absent_and_builds_nothing(machine: Machine) -> None:
     machine.install("go", GO)
-    assert machine.obtain("--where") == (0, {"otelcol": "", "prometheus": "", "promtool": ""}, "")
+    assert machine.obtain("--where") == (0, dict.fromkeys(NAMES, ""), "")
     assert machine.calls.read_text() == ""
     assert not machine.cache.exists()
 
@@ -147,6 +168,19 @@ def test_a_program_of_prometheus_3_on_path_is_taken(machine: Machine, name: str)
     assert machine.obtain("--where")[1][name] == str(program)
 
 
+@pytest.mark.parametrize("version", ["0.33.9", "0.9.0", "", "unknown"])
+def test_an_alertmanager_that_is_older_or_of_unknown_version_is_not_taken(machine: Machine, version: str) -> None:
+    machine.install_saying("alertmanager", f"alertmanager, version {version} (branch: , revision: unknown)")
+    assert machine.obtain("--where")[1]["alertmanager"] == ""
+
+
+@pytest.mark.parametrize("name", ["alertmanager", "amtool"])
+@pytest.mark.parametrize("version", ["0.34.0", "0.40.2", "1.0.0"])
+def test_a_program_of_alertmanager_on_path_is_taken(machine: Machine, name: str, version: str) -> None:
+    program = machine.install_saying(name, f"{name}, version {version} (branch: HEAD, revision: 1a2b3c)")
+    assert machine.obtain("--where")[1][name] == str(program)
+
+
 @pytest.mark.parametrize("name", ["otelcol", "otelcol-contrib"])
 def test_a_collector_on_path_that_has_every_component_is_taken(machine: Machine, name: str) -> None:
     program = machine.install_saying(name, COMPONENTS)
@@ -164,7 +198,7 @@ def test_what_was_built_is_found_again_and_not_built_again(machine: Machine) -> 
     status, built, _ = machine.obtain()
     calls = machine.calls.read_text()
     assert status == 0
-    assert {Path(path).name for path in built.values()} == {"otelcol", "prometheus", "promtool"}
+    assert {Path(path).name for path in built.values()} == NAMES
     assert all(Path(path).is_relative_to(machine.cache) for path in built.values())
     assert machine.obtain("--where") == (0, built, "")
     assert machine.obtain() == (0, built, "")
@@ -175,7 +209,17 @@ def test_only_what_is_missing_is_built(machine: Machine) -> None:
     machine.install("go", GO)
     machine.install_saying("otelcol-contrib", COMPONENTS)
     status, _, _ = machine.obtain()
-    assert (status, [call.split()[2] for call in machine.calls.read_text().splitlines()]) == (0, ["prometheus"])
+    assert (status, built_by(machine)) == (0, ["prometheus", "alertmanager"])
+
+
+def test_who_has_built_the_rest_builds_only_alertmanager(machine: Machine) -> None:
+    """It has a recipe of its own: another release of it makes nobody build the collector again."""
+    machine.install("go", GO)
+    before = machine.obtain()[1]
+    shutil.rmtree(Path(before["alertmanager"]).parents[1])
+    machine.calls.write_text("")
+    assert machine.obtain()[:2] == (0, before)
+    assert built_by(machine) == ["alertmanager"]
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="flock is not installed: two runs are safe, but both build")
@@ -184,7 +228,7 @@ def test_two_runs_at_once_build_once(machine: Machine) -> None:
     first, second = [finished(process) for process in (machine.start(), machine.start())]
     assert (first[0], second[0]) == (0, 0)
     assert first[1] == second[1]
-    assert len(machine.calls.read_text().splitlines()) == len(["install builder", "collector", "prometheus"])
+    assert len(machine.calls.read_text().splitlines()) == len(BUILDS)
 
 
 def test_what_a_killed_run_left_is_removed_and_never_taken(machine: Machine) -> None:
@@ -194,6 +238,8 @@ def test_what_a_killed_run_left_is_removed_and_never_taken(machine: Machine) -> 
     left = folder / "building.killed" / "bin"
     left.mkdir(parents=True)
     (left / "otelcol").touch(0o755)
+    # As the copy of a module is until it was made writable.
+    left.chmod(0o555)
     assert machine.obtain("--where")[1]["otelcol"] == ""
     assert machine.obtain()[0] == 0
     assert not left.exists()

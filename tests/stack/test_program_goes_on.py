@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from contextlib import contextmanager, suppress
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.stack.conftest import REPOSITORY, free_port, free_ports, running
+from tests.stack.conftest import free_port, free_ports, running
+from tests.stack.ordinary_program import (
+    GRPC,
+    HTTP,
+    PROGRAM,
+    STATUS,
+    Ended,
+    ended,
+    is_as_without_us,
+    is_said_once,
+    run_to_the_end,
+    started,
+)
 
-from realtime_spend.estimates.ledger import read_ledger
-from realtime_spend.simulator import RunningSimulator, SimulatorOptions, run_in_thread
+from realtime_spend.simulator import SimulatorOptions, run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.stack.conftest import Programs, StartPrometheus
 
-PATIENCE = 90.0
-STATUS = 7
-NOTE = "said once, until no export has failed for a while; this program is not affected"
-HTTP, GRPC = "http/protobuf", "grpc"
 TOKEN = "the-right-one"  # noqa: S105 - of a collector that lives for this test
-# An ordinary program that stays for a while after its session, while its metrics are exported again and again.
-PROGRAM = f"""\
-import runpy, sys, time
-runpy.run_path({str(REPOSITORY / "examples" / "plain_websockets.py")!r}, run_name="__main__")
-time.sleep(2)
-print("done")
-sys.exit({STATUS})
-"""
+# Longer than a name may be: it is found to be nobody's without asking anybody for it, so that nothing leaves loopback.
+NOBODY = ".".join(["a-collector-that-nobody-has"] * 10)
 LOUD = "import logging\nlogging.getLogger('opentelemetry.exporter.otlp.proto.http.metric_exporter').setLevel('DEBUG')\n"
 CONFIGURATION = """\
 extensions:
@@ -66,92 +65,9 @@ service:
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a program ended, and what was in its ledger and was really spent then."""
-
-    status: int
-    out: str
-    err: str
-    ledger: Decimal
-    truth: Decimal
-
-
-def started(
-    program: str,
-    ledger: Path,
-    simulator: RunningSimulator,
-    *,
-    endpoint: str | None,
-    protocol: str = HTTP,
-    headers: str = "",
-) -> subprocess.Popen[str]:
-    """Start a program, under our instrumentation if there is an endpoint that its metrics go to."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "REALTIME_"))}
-    instrument = () if endpoint is None else (str(Path(sys.executable).with_name("opentelemetry-instrument")),)
-    return subprocess.Popen(
-        [*instrument, sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **kept,
-            "OPENAI_API_KEY": "any",
-            "REALTIME_URL": f"ws://127.0.0.1:{simulator.port}/v1/realtime?model=gpt-realtime-mini",
-            "NO_PROXY": "127.0.0.1,localhost",
-            "OTEL_TRACES_EXPORTER": "none",
-            "OTEL_LOGS_EXPORTER": "none",
-            "OTEL_METRICS_EXPORTER": "otlp",
-            "OTEL_METRIC_EXPORT_INTERVAL": "200",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint or "",
-            "OTEL_EXPORTER_OTLP_HEADERS": headers,
-            "REALTIME_SPEND_LEDGER": str(ledger),
-        },
-    )
-
-
-def ended(process: subprocess.Popen[str], ledger: Path, simulator: RunningSimulator) -> Ended:
-    with process:
-        try:
-            out, err = process.communicate("", PATIENCE)
-        finally:
-            process.kill()
-    simulator.wait_idle()
-    truth = sum((Decimal(total["cost"]) for total in simulator.truth.as_json()["totals"]), Decimal(0))
-    entries = read_ledger(ledger).entries if ledger.exists() else []
-    spent = sum((entry.cost for entry in entries if entry.cost is not None), Decimal(0))
-    return Ended(status=process.returncode, out=out, err=err, ledger=spent, truth=truth)
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Ended]:
-    """Run the program to its end, against a simulator that always does the same."""
-
-    def go(program: str = PROGRAM, *, endpoint: str | None = None, protocol: str = HTTP, headers: str = "") -> Ended:
-        with run_in_thread(SimulatorOptions(seed=41)) as simulator:
-            process = started(
-                program, tmp_path / "ledger", simulator, endpoint=endpoint, protocol=protocol, headers=headers
-            )
-            return ended(process, tmp_path / "ledger", simulator)
-
-    return go
-
-
-def is_as_without_us(run: Callable[..., Ended], told: Ended) -> None:
-    alone = run()
-    assert (alone.status, alone.err) == (STATUS, "")
-    assert alone.out.endswith("done\n")
-    assert (told.status, told.out) == (alone.status, alone.out), told.err
-    assert told.ledger == told.truth > 0
-
-
-def is_said_once(told: Ended, reason: str) -> None:
-    lines = told.err.splitlines()
-    assert len(lines) == 1, told.err
-    assert NOTE in lines[0]
-    assert re.search(reason, lines[0]), lines[0]
+    return partial(run_to_the_end, tmp_path / "ledger")
 
 
 # --- Nobody is there --------------------------------------------------------------------------------------------------
@@ -162,7 +78,7 @@ def is_said_once(told: Ended, reason: str) -> None:
     [
         (HTTP, "http://127.0.0.1:{port}", "Connection refused"),
         (GRPC, "http://127.0.0.1:{port}", "UNAVAILABLE"),
-        (HTTP, "http://collector.invalid:{port}", "collector.invalid"),
+        (HTTP, f"http://{NOBODY}:{{port}}", NOBODY),
         (HTTP, "127.0.0.1:{port}", "No connection adapters"),
     ],
     ids=["absent over HTTP", "absent over gRPC", "a name that is nobody's", "an address without http"],
@@ -263,6 +179,26 @@ def test_a_collector_that_comes_later_gets_everything(
     is_said_once(replace(told, err=first + told.err), "Connection refused")
 
 
+@pytest.mark.stack
+def test_a_collector_that_comes_back_while_the_program_ends_gets_everything(programs: Programs, tmp_path: Path) -> None:
+    """The last export is tried for some seconds, and nobody cuts that short: there is none after it."""
+    port, ledger = free_port(), tmp_path / "ledger"
+    program = PROGRAM.replace('print("done")', 'print("done", flush=True)')
+    with run_in_thread(SimulatorOptions(seed=41)) as simulator:
+        process = started(
+            program, ledger, simulator, endpoint=f"http://127.0.0.1:{port}", headers=f"authorization=Bearer%20{TOKEN}"
+        )
+        assert process.stdout is not None
+        assert "done\n" in iter(process.stdout.readline, "")
+        # About as long as another one takes to come up in its place.
+        time.sleep(2.5)
+        with guarded(programs, tmp_path, port=port) as collector:
+            told = ended(process, ledger, simulator)
+        assert spent_by(collector.received) == pytest.approx(float(told.truth), rel=1e-9)
+    assert (told.status, told.ledger) == (STATUS, told.truth)
+    is_said_once(told, "Connection refused")
+
+
 def spent_by(received: Path) -> float:
     """Return the newest sum of all costs that a collector has written down."""
     costs = [0.0]
@@ -280,50 +216,3 @@ def spent_by(received: Path) -> float:
             if metric["name"] == "realtime_spend.cost"
         ]
     return costs[-1]
-
-
-# --- A collector whose disk is full -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def on_a_small_disk(
-    programs: Programs, single_host: Path, folder: Path, prometheus_url: str
-) -> Iterator[tuple[str, Path]]:
-    """Run the collector with its queue on a disk of its own, which goes with it; give its endpoint and the disk."""
-    disk = folder / "disk"
-    disk.mkdir()
-    grpc, http, health, metrics = free_ports(4)
-    environment = {
-        "COLLECTOR_OTLP_GRPC_ENDPOINT": f"127.0.0.1:{grpc}",
-        "COLLECTOR_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{http}",
-        "COLLECTOR_HEALTH_ENDPOINT": f"127.0.0.1:{health}",
-        "COLLECTOR_METRICS_PORT": str(metrics),
-        "COLLECTOR_QUEUE_DIRECTORY": str(disk / "queue"),
-        "PROMETHEUS_OTLP_METRICS_URL": prometheus_url,
-    }
-    script = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" --config="$3"'
-    argv: list[str | Path] = ["unshare", "--mount", "sh", "-c", script, "sh", disk, programs.otelcol, single_host]
-    with running(argv, log=folder / "collector.log", ready=(health, "/"), environment=environment) as process:
-        yield f"http://127.0.0.1:{http}", Path(f"/proc/{process.pid}/root{disk}")
-
-
-def fill(disk: Path) -> None:
-    """Write until not one more byte fits."""
-    with (disk / "in-the-way").open("wb", buffering=0) as file:
-        for size in (65536, 512, 1):
-            with suppress(OSError):
-                while True:
-                    file.write(bytes(size))
-
-
-@pytest.mark.stack
-@pytest.mark.usefixtures("disk_can_be_mounted")
-def test_a_collector_whose_disk_is_full_leaves_the_program_alone(
-    programs: Programs, run: Callable[..., Ended], single_host: Path, tmp_path: Path
-) -> None:
-    with on_a_small_disk(programs, single_host, tmp_path, f"http://127.0.0.1:{free_port()}/nobody") as (url, place):
-        assert f"tmpfs {tmp_path / 'disk'}" in Path(place.parts[0], *place.parts[1:3], "mounts").read_text()
-        fill(place)
-        told = run(endpoint=url)
-    is_said_once(told, "Service Unavailable")
-    is_as_without_us(run, told)

@@ -138,7 +138,7 @@ def test_points_that_were_given_up_are_told_at_the_first_time(running: Running, 
 
 @pytest.mark.stack
 def test_the_recorded_totals_are_what_the_processes_counted(running: Running, eventually: Callable[..., Any]) -> None:
-    level = "job_provider_account_model_kind_status_usage:realtime_spend_usages"
+    level = "job_environment_provider_account_model_kind_status_usage:realtime_spend_usages"
     expected = [20 + sum(BEFORE)]
     for window in ("1h", "1d"):
         query = f'sum({level}:exact{window}{{job="apart", {USAGE}="reported"}})'

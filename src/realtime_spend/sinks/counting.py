@@ -111,6 +111,9 @@ def let_appear(series: Series, kind: Kind, prices: Prices | Reason) -> None:
     for status, reported in _EXPECTED[kind]:
         series.add(names.USAGES, _usage_attributes(kind, status, reported), 0)
     series.add(names.DUPLICATES, (), 0)
+    if kind is Kind.RESPONSE:
+        # A session belongs to the model that answers.
+        series.add(names.SESSION_TIME, (), money.ZERO)
     reason = prices if isinstance(prices, Reason) else Reason.NO_RATE
     series.add(names.UNPRICED, ((names.REASON, str(reason)),), 0)
     if isinstance(prices, Reason):

@@ -48,6 +48,7 @@ DUPLICATES: Final = "realtime_spend.duplicates"
 ERRORS: Final = "realtime_spend.errors"
 SESSION_ACTIVE: Final = "realtime_spend.session.active"
 SESSION_DURATION: Final = "realtime_spend.session.duration"
+SESSION_TIME: Final = "realtime_spend.session.time"
 TIME_TO_FIRST_AUDIO: Final = "realtime_spend.time_to_first_audio"
 
 MODALITY: Final = "gen_ai.token.modality"
@@ -78,6 +79,7 @@ COUNTERS: Final[dict[str, tuple[str, str]]] = {
     COST_UNCERTAINTY: ("USD", "Width of the cost where the service did not split its counts"),
     CACHE_SAVINGS: ("USD", "What the cached tokens would have cost more as plain input"),
     BILLABLE_DURATION: ("s", "Time of models that are billed by time"),
+    SESSION_TIME: ("s", "How long the sockets of sessions that ended were open, in all"),
     USAGES: ("{event}", "Usage events, and those that should have come"),
     UNPRICED: ("{event}", "Usage events of which something has no price"),
     DUPLICATES: ("{event}", "Usage events seen before, and not counted again"),
@@ -181,8 +183,14 @@ class Metrics:
         """Take one measurement, which reaches its histogram at the next collection.
 
         Recording is by far the dearest thing to do with a usage, so it is left to the thread that collects, unless that
-        thread does not come round. Unlike the counters, histograms of a forked child repeat its parent's.
+        thread does not come round. Unlike the counters, histograms of a forked child repeat its parent's. Hence the
+        time of sessions, by which money is divided, is a total of our own besides.
         """
+        if histogram == SESSION_DURATION:
+            nanoseconds = Decimal(round(value * 1e9))
+            series = self.series(dict(attributes))
+            with self.lock:
+                series.add(SESSION_TIME, (), money.CONTEXT.scaleb(nanoseconds, -9))
         self._measured.append((histogram, value, attributes))
         if len(self._measured) > _MOST_WAITING:
             # One out for one in: all of them at once would hold the host up for a third of a second.
@@ -285,3 +293,27 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+# What the reconciler says, a full snapshot each time: `sinks/drift.py`.
+ESTIMATED_COST: Final = "realtime_spend.estimated.cost"
+BILLED_COST: Final = "realtime_spend.billed.cost"
+BILL_STATE: Final = "realtime_spend.bill.state"
+DRIFT_COST: Final = "realtime_spend.drift.cost"
+DRIFT_RATIO: Final = "realtime_spend.drift.ratio"
+BILL_LAST_SETTLED: Final = "realtime_spend.bill.last_settled"
+BILL_LAST_SUCCESS: Final = "realtime_spend.bill.last_success"
+
+DAY: Final = "realtime_spend.day"
+CAUSE: Final = "realtime_spend.cause"
+
+# name: (unit, what it says)
+GAUGES: Final[dict[str, tuple[str, str]]] = {
+    ESTIMATED_COST: ("USD", "What a UTC day is estimated to have cost"),
+    BILLED_COST: ("USD", "What a UTC day was billed, as the bill says now"),
+    BILL_STATE: ("{state}", "How much of a day's bill may still change: 0 open, 1 settled, 2 final"),
+    DRIFT_COST: ("USD", "Billed minus estimated over the settled days, by cause"),
+    DRIFT_RATIO: ("1", "Billed minus estimated over the settled days, as a part of the larger of the two"),
+    BILL_LAST_SETTLED: ("s", "The end of the newest UTC day whose bill is settled"),
+    BILL_LAST_SUCCESS: ("s", "When the bill was read last"),
+}

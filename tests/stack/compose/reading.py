@@ -39,3 +39,21 @@ def on_this_side(name: str, inside: str) -> Path:
             return REPOSITORY / source / inside.removeprefix(target + "/")
     message = f"{name} is given no {inside}"
     raise AssertionError(message)
+
+
+# Where a service finds its configuration, and where it keeps what must survive.
+_CONFIGURATIONS = {"--config", "--config.file"}
+_FOLDERS = {"--storage.tsdb.path", "--storage.path"}
+
+
+def command_line(name: str, folder: Path, *, config: Path | None = None) -> list[str]:
+    """The command line of a service on this side: with a folder for what it keeps, and perhaps our configuration."""
+    translated = []
+    for argument in SERVICES[name]["command"]:
+        option, _, value = argument.partition("=")
+        if option in _CONFIGURATIONS:
+            value = str(config or on_this_side(name, value))
+        elif option in _FOLDERS:
+            value = str(folder / name)
+        translated.append(f"{option}={value}" if "=" in argument else option)
+    return translated

@@ -55,13 +55,14 @@ def panel_queries(*, range_seconds: int) -> list[Query]:
     return [
         Query(
             where=f"{path.name}: {panel['title']} {target['refId']}",
-            expr=substituted(target["expr"], board, range_seconds=range_seconds),
+            expr=substituted(target["expr"], board, range_seconds=range_seconds, interval=interval),
             is_range=bool(target.get("range")),
-            step=int(interval[:-1]) * _SECONDS[interval[-1]] if (interval := interval_of(target, panel)) else None,
+            step=int(interval[:-1]) * _SECONDS[interval[-1]] if interval else None,
         )
         for path, board in boards()
         for panel in panels_of(board)
         for target in panel.get("targets", ())
+        for interval in [interval_of(target, panel)]
     ]
 
 
@@ -110,9 +111,10 @@ def panels_of(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from panel.get("panels", ())
 
 
-def substituted(text: str, board: dict[str, Any], *, range_seconds: int) -> str:
-    """What Grafana makes of the variables in a query."""
-    values = {"__range": f"{range_seconds}s", "__rate_interval": "60s", "__interval": "15s", "datasource": "prometheus"}
+def substituted(text: str, board: dict[str, Any], *, range_seconds: int, interval: str | None = None) -> str:
+    """What Grafana makes of the variables in a query, in steps of the least length that the panel sets."""
+    values = {"__range": f"{range_seconds}s", "__rate_interval": "60s", "datasource": "prometheus"}
+    values["__interval"] = interval or "15s"
     for variable in board["templating"]["list"]:
         current = variable.get("current", {}).get("value")
         is_all = variable["type"] == "query" and current in ("$__all", ["$__all"])
@@ -146,8 +148,9 @@ def known_names() -> set[str]:
     constants = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
     histograms = {f"{series(name)}_{part}" for name in names.HISTOGRAMS for part in ("bucket", "sum", "count")}
     counters = {series(name) for name in names.COUNTERS}
-    others = constants - names.COUNTERS.keys() - names.HISTOGRAMS.keys()
-    return counters | histograms | {label(name) for name in others} | set(recorded_names())
+    gauges = {series(name) for name in names.GAUGES}
+    others = constants - names.COUNTERS.keys() - names.HISTOGRAMS.keys() - names.GAUGES.keys()
+    return counters | histograms | gauges | {label(name) for name in others} | set(recorded_names())
 
 
 def all_queries() -> list[Query]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -97,12 +98,19 @@ def test_what_comes_otherwise_is_refused_and_not_stored(  # noqa: PLR0917 - fixt
     certificates: Certificates,
     protocol: str,
     how: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Which hides what it has said a moment before, in another test.
+    monkeypatch.setattr(logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter"), "filters", [])
     wrong = REFUSED.get(how, {"authority": certificates.stranger})
     refused, taken = f"{how}-{protocol}", f"after {how}-{protocol}"
     sender = program(gateway, instance=refused, protocol=protocol, **wrong)
     sender.spend(1.0)
     assert sender.export() is MetricExportResult.FAILURE
+    # For this and no other reason: where the certificate is refused, nobody learns that the token is missing.
+    is_for_the_token = any(reason in caplog.text for reason in ("401", "Unauthorized", "UNAUTHENTICATED"))
+    assert is_for_the_token == ("token" in how), caplog.text
 
     later = program(gateway, instance=taken, protocol=protocol)
     later.spend(0.25)
