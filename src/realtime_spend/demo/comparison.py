@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,25 @@ from realtime_spend.core.spending import spending
 from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from decimal import Decimal
 
     from realtime_spend.demo.receiver import Received
     from realtime_spend.estimates.ledger import Entry
-    from realtime_spend.estimates.promql import Totals
+    from realtime_spend.estimates.promql import Total, Totals
 
-    # Quantity and cost of one part of a model, as the metrics have them.
-    Metered = Callable[[tuple[str, str, str | None], Part], tuple[float, float]]
+    # Provider, model and version.
+    Model = tuple[str, str, str | None]
+    # Quantity and cost of all that the metrics speak of.
+    Metered = Mapping[tuple[Model, Part], tuple[float, float]]
 
 _RELATIVE = 1e-9
-_Model = tuple[str, str, str | None]
+_COMPONENTS = {
+    names.INPUT_TOKENS: Component.INPUT,
+    names.CACHE_READ_TOKENS: Component.CACHED_INPUT,
+    names.OUTPUT_TOKENS: Component.OUTPUT,
+    names.BILLABLE_DURATION: Component.DURATION,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +61,18 @@ def compare(
     entries: Iterable[Entry],
     metered: Metered | None,
 ) -> list[Line]:
-    """Return a line for every component that truth or ledger speaks of.
+    """Return a line for every component that any account speaks of: what nobody sent must not be counted, either.
 
-    `truth` holds the totals of the simulators, `metered` gives quantity and cost of a model's part by the metrics.
+    `truth` holds the totals of the simulators, `metered` quantity and cost of each model's part by the metrics.
     """
-    sent: dict[tuple[_Model, Part], tuple[Decimal, Decimal]] = {}
+    sent: dict[tuple[Model, Part], tuple[Decimal, Decimal]] = {}
     for total in truth:
         model = (str(total["provider"]), str(total["model"]), total["version"])
         part = Part(Modality(total["modality"]), Component(total["component"]))
         sent[model, part] = (money.exact(str(total["quantity"])), money.exact(str(total["cost"])))
     counted = _counted(entries)
+    # A series appears with 0 as soon as its model is named.
+    told = {} if metered is None else {key: amounts for key, amounts in metered.items() if any(amounts)}
     zero = (money.ZERO, money.ZERO)
     return [
         Line(
@@ -72,15 +82,15 @@ def compare(
             part=part,
             sent=sent.get((model, part), zero),
             ledger=counted.get((model, part), zero),
-            metrics=None if metered is None else metered(model, part),
+            metrics=None if metered is None else told.get((model, part), (0.0, 0.0)),
         )
-        for model, part in sorted({*sent, *counted}, key=str)
+        for model, part in sorted({*sent, *counted, *told}, key=str)
     ]
 
 
-def _counted(entries: Iterable[Entry]) -> dict[tuple[_Model, Part], tuple[Decimal, Decimal]]:
+def _counted(entries: Iterable[Entry]) -> dict[tuple[Model, Part], tuple[Decimal, Decimal]]:
     groups = spending(entries, lambda entry: (entry.provider, str(entry.model), entry.version))
-    found: dict[tuple[_Model, Part], tuple[Decimal, Decimal]] = {}
+    found: dict[tuple[Model, Part], tuple[Decimal, Decimal]] = {}
     for ((provider, model, version), _), spent in groups.items():
         for text, quantity in spent.quantities.items():
             modality, component = text.split(".")
@@ -91,39 +101,40 @@ def _counted(entries: Iterable[Entry]) -> dict[tuple[_Model, Part], tuple[Decima
 
 def by_otlp(received: Received) -> Metered:
     """Return what has arrived at the small receiver, where input tokens include the cached ones."""
+    found: defaultdict[tuple[Model, Part], list[float]] = defaultdict(lambda: [0.0, 0.0])
 
-    def metered(model: _Model, part: Part) -> tuple[float, float]:
-        labels = {names.PROVIDER_NAME: model[0], names.MODEL: model[1], names.VERSION: model[2]}
-        modality = {**labels, names.MODALITY: str(part.modality)}
-        cost = received.total(names.COST, {**modality, names.COMPONENT: str(part.component)})
-        if part.component is Component.DURATION:
-            return received.total(names.BILLABLE_DURATION, labels), cost
-        if part.component is Component.OUTPUT:
-            return received.total(names.OUTPUT_TOKENS, modality), cost
-        cached = received.total(names.CACHE_READ_TOKENS, modality)
-        if part.component is Component.CACHED_INPUT:
-            return cached, cost
-        return received.total(names.INPUT_TOKENS, modality) - cached, cost
+    def add(labels: Mapping[str, str], component: Component, *, quantity: float = 0, cost: float = 0) -> None:
+        model = (labels.get(names.PROVIDER_NAME, ""), labels.get(names.MODEL, ""), labels.get(names.VERSION))
+        # Time has none, and is that of audio.
+        amounts = found[model, Part(Modality(labels.get(names.MODALITY, Modality.AUDIO)), component)]
+        amounts[0] += quantity
+        amounts[1] += cost
 
-    return metered
+    for (_, metric, pairs), value in list(received.series.items()):
+        labels = dict(pairs)
+        if metric == names.COST:
+            add(labels, Component(labels[names.COMPONENT]), cost=value)
+        elif metric in _COMPONENTS:
+            add(labels, _COMPONENTS[metric], quantity=value)
+            # Those that were not split by modality are within the input of one that is known.
+            if metric == names.CACHE_READ_TOKENS and labels.get(names.MODALITY) != Modality.UNKNOWN:
+                add(labels, Component.INPUT, quantity=-value)
+    return {key: (quantity, cost) for key, (quantity, cost) in found.items()}
 
 
 def by_promql(totals: Totals) -> Metered:
-    """Return what Prometheus holds, by the totals that were read from it."""
-
-    def metered(model: _Model, part: Part) -> tuple[float, float]:
-        wanted = (*model, part)
-        found = [
-            total
-            for key, total in totals.by_key.items()
-            if (key.provider, key.model, key.version, Part(key.modality, key.component)) == wanted
-        ]
-        quantities, costs = (
-            [amount for total in found if (amount := getattr(total, side)) is not None] for side in ("quantity", "cost")
+    """Return what Prometheus holds, by the totals that were read from it: of all accounts and scopes together."""
+    found: defaultdict[tuple[Model, Part], list[Total]] = defaultdict(list)
+    for key, total in totals.by_key.items():
+        model = (str(key.provider), str(key.model), key.version)
+        found[model, Part(key.modality, key.component)].append(total)
+    return {
+        key: (
+            float(money.add(*(total.quantity for total in of_key if total.quantity is not None))),
+            float(money.add(*(total.cost for total in of_key if total.cost is not None))),
         )
-        return float(money.add(*quantities)), float(money.add(*costs))
-
-    return metered
+        for key, of_key in found.items()
+    }
 
 
 def _near(value: float, wanted: float) -> bool:

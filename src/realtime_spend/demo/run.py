@@ -15,6 +15,7 @@ from realtime_spend.demo.comparison import by_otlp, by_promql, compare
 from realtime_spend.demo.destination import Destination
 from realtime_spend.demo.programs import DEPLOYMENTS, examples_folder, programs, run
 from realtime_spend.demo.receiver import receiving
+from realtime_spend.demo.reconciling import reconcile_bills
 from realtime_spend.demo.stack import StackError, find_stack, running
 from realtime_spend.demo.tables import counts_agree, print_lines, print_naive, print_usages
 from realtime_spend.estimates.ledger import read_ledger
@@ -93,6 +94,10 @@ def _run_in(folder: Path, console: Console, seed: int) -> bool:
         console.print(f"{who} do not agree: look at the lines marked DIFFERS and at the counts", style="bold red")
     if destination.more:
         console.print(destination.more)
+    try:
+        reconcile_bills(console, folder, truths)
+    except ValueError as error:
+        raise DemoError(str(error)) from None
     return agree
 
 
@@ -150,7 +155,7 @@ def _sessions(
 
 def _check_extras() -> None:
     """Refuse to begin where a program could not: it would end in a traceback, with half of the sessions recorded."""
-    for module in ("openai", "websockets", "opentelemetry.exporter.otlp.proto.http"):
+    for module in ("openai", "websockets", "opentelemetry.exporter.otlp.proto.http", "duckdb"):
         try:
             is_there = find_spec(module) is not None
         except ModuleNotFoundError:
