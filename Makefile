@@ -43,7 +43,7 @@ bench: .venv/dev-is-ready ## what the instrumentation costs, as ratios in interl
 pictures: .venv/dev-is-ready stack ## draw the dashboards into docs/pictures, from a Prometheus that it fills itself
 	$(BIN)/python -m grafana.pictures
 
-stack: ## obtain the real collector and Prometheus 3 (built from their Go modules once, kept outside the tree)
+stack: ## obtain the real collector, Prometheus 3 and Alertmanager (built from their Go modules once, kept outside the tree)
 	bash tests/stack/obtain.sh
 	if command -v go >/dev/null; then go -C tests/stack/compose mod download; fi
 

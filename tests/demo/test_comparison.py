@@ -11,6 +11,7 @@ from realtime_spend.core.line_items import Component, Modality, Part
 from realtime_spend.demo.comparison import Line, by_otlp, by_promql, compare
 from realtime_spend.demo.receiver import Received
 from realtime_spend.estimates.promql import Key, Totals
+from realtime_spend.sinks import metrics as names
 
 _AUDIO = Part(Modality.AUDIO, Component.INPUT)
 _SENT = (Decimal(100), Decimal(32) * 100 / 1_000_000)
@@ -77,4 +78,69 @@ def test_prometheus_sums_over_accounts_and_scopes_and_an_unpriced_part_costs_not
     totals.of(key("a")).quantity, totals.of(key("a")).cost = Decimal(4), Decimal("0.5")
     totals.of(key("a", model="other")).quantity = Decimal(100)
     totals.of(key("a", version="2025-12-15")).quantity = Decimal(1000)
-    assert by_promql(totals)(("openai", "m", None), _AUDIO) == (7, 0.5)
+    assert by_promql(totals)[("openai", "m", None), _AUDIO] == (7, 0.5)
+
+
+_SENT_ALONE = {
+    "provider": "openai",
+    "model": "m",
+    "version": None,
+    "modality": "audio",
+    "component": "input",
+    "quantity": "100",
+    "cost": "0.0032",
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "part"),
+    [
+        ("other", None, _AUDIO),
+        ("m", "2025-12-15", _AUDIO),
+        ("m", None, Part(Modality.AUDIO, Component.OUTPUT)),
+        ("m", None, Part(Modality.TEXT, Component.INPUT)),
+    ],
+)
+@pytest.mark.parametrize("extra", [(1.0, 0.0), (0.0, 1e-12)])
+def test_a_series_of_what_nobody_sent_is_a_disagreement(
+    model: str, version: str | None, part: Part, extra: tuple[float, float]
+) -> None:
+    known = (("openai", "m", None), _AUDIO)
+    metered = {known: (100.0, 0.0032), (("openai", model, version), part): extra}
+    lines = compare([_SENT_ALONE], [], metered)
+    [line] = [line for line in lines if (line.model, line.version, line.part) == (model, version, part)]
+    assert len(lines) == 2
+    assert (line.sent, line.metrics) == ((Decimal(0), Decimal(0)), extra)
+    assert not line.agrees
+
+
+def test_a_series_that_stands_at_0_says_nothing() -> None:
+    [line] = compare([_SENT_ALONE], [], {(("openai", "other", None), _AUDIO): (0.0, 0.0)})
+    assert (line.model, line.metrics) == ("m", (0, 0))
+
+
+def test_what_the_small_receiver_got_is_told_by_part() -> None:
+    received = Received()
+
+    def series(metric: str, value: float, *, instance: str = "i", **own: str) -> None:
+        labels = {names.PROVIDER_NAME: "openai", names.MODEL: "m"}
+        labels |= {getattr(names, name.upper()): text for name, text in own.items()}
+        received.series[instance, metric, frozenset(labels.items())] = value
+
+    series(names.INPUT_TOKENS, 90, modality="audio")
+    series(names.INPUT_TOKENS, 10, modality="audio", instance="another process")
+    series(names.CACHE_READ_TOKENS, 64, modality="audio")
+    series(names.CACHE_READ_TOKENS, 5, modality="unknown")
+    series(names.OUTPUT_TOKENS, 7, modality="text", version="2025-12-15")
+    series(names.BILLABLE_DURATION, 2.5)
+    series(names.COST, 0.0032, modality="audio", component="input")
+    series(names.USAGES, 4)
+    plain, dated = ("openai", "m", None), ("openai", "m", "2025-12-15")
+    unsplit = Part(Modality.UNKNOWN, Component.CACHED_INPUT)
+    assert by_otlp(received) == {
+        (plain, unsplit): (5, 0),
+        (plain, _AUDIO): (36, 0.0032),
+        (plain, Part(Modality.AUDIO, Component.CACHED_INPUT)): (64, 0),
+        (dated, Part(Modality.TEXT, Component.OUTPUT)): (7, 0),
+        (plain, Part(Modality.AUDIO, Component.DURATION)): (2.5, 0),
+    }

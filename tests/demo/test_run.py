@@ -40,6 +40,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Printed:
 def test_truth_ledger_and_otlp_agree_for_other_seeds_too(printed: Printed, tmp_path: Path) -> None:
     assert run_demo(printed.console, seed=11, ledger=tmp_path / "ledger")
     assert "truth, ledger and OTLP agree for all" in printed.text
+    assert "every dollar that was injected is under its cause" in printed.text
     assert "DIFFERS" not in printed.text
     assert printed.text.count("run `make stack`") == 1
     models = {entry.model for entry in read_ledger(tmp_path / "ledger").entries}

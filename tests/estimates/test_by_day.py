@@ -176,8 +176,8 @@ def unsplit(text: int, audio: int, text_cached: int, audio_cached: int) -> dict[
 def test_what_the_others_have_no_room_for_is_the_least_that_a_modality_has_of_the_cache(tmp_path: Path) -> None:
     # 64 cached tokens of 40 text and 100 audio: text has 0 to 40 of them, audio 24 to 64.
     found = {i.part: i for i in ledger_estimates(written(tmp_path, unsplit(40, 100, 40, 24)), book=load_book()).items}
-    assert (found[TEXT_CACHED].low, found[TEXT_CACHED].high) == (0, 40 * Decimal("0.0000004"))
-    assert (found[TEXT_INPUT].low, found[TEXT_INPUT].high) == (0, 40 * Decimal("0.000004"))
+    assert (found[TEXT_CACHED].low, found[TEXT_CACHED].high) == (Decimal(0), 40 * Decimal("0.0000004"))
+    assert (found[TEXT_INPUT].low, found[TEXT_INPUT].high) == (Decimal(0), 40 * Decimal("0.000004"))
     assert (found[AUDIO_CACHED].low, found[AUDIO_CACHED].high) == (24 * Decimal("0.0000004"), 64 * Decimal("0.0000004"))
     assert (found[AUDIO_INPUT].low, found[AUDIO_INPUT].high) == (36 * Decimal("0.000032"), 76 * Decimal("0.000032"))
     # No text input is left in the split that was recorded: what it would cost is on the card alone.

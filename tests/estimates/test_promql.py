@@ -140,6 +140,23 @@ def test_what_is_no_whole_answer_is_refused_in_a_sentence(
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("bundle", ["", "/nowhere/ca.crt"])
+@pytest.mark.parametrize("token", [None, ""])
+def test_a_token_that_is_missing_is_said_whatever_other_programs_are_told_to_trust(
+    server: Answering, monkeypatch: pytest.MonkeyPatch, token: str | None, bundle: str
+) -> None:
+    """As one that is wrong is: a variable for another library must not put another fault in its place."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, bundle)
+    server.answer = say(UNAUTHORIZED, 401)
+    with pytest.raises(PromqlError, match=r"refuses us \(HTTP 401\) without a token; give one, or a tenant, for it"):
+        PromqlServer(url=server.url, token=token).ask("up", AT)
+    [(_, headers, _)] = server.asked
+    assert "Authorization" not in headers
+    with pytest.raises(PromqlError, match="give the right token"):
+        PromqlServer(url=server.url, headers={"authorization": "Basic wrong"}).ask("up", AT)
+
+
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
