@@ -57,10 +57,7 @@ class Outcome:
         sums: Money = defaultdict(Decimal)
         for one in self.draft.injected:
             cause = Cause.NOT_SETTLED if one.day in open_days else causes[one.fault]
-            model = None if cause is Cause.UNMAPPED_METER else one.model
-            if cause is Cause.NOT_SETTLED and one.fault == "unmapped_meter":
-                model = None
-            sums[cause, one.day, model] += self.draft.billed(one.cost)
+            sums[cause, one.day, one.model] += self.draft.billed(one.cost)
         return _without_nothing(sums)
 
 

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.reconciling.conversations import DAYS
 from tests.reconciling.playing import Scenario
 from tests.reconciling.scenarios import FAULTS, OTHERS, THESE, check, check_totals
 
@@ -55,6 +56,26 @@ def test_one_meter_that_is_off_stays_unexplained_whichever_it_is(part: str, fact
 def test_two_faults_on_the_same_days_are_told_apart(pair: tuple[str, str], play: Play) -> None:
     scenarios = [FAULTS[name](THESE) for name in pair]
     check(play(*scenarios), *scenarios)
+
+
+def test_a_month_in_which_everything_goes_wrong_is_taken_apart(play: Play) -> None:
+    days = {
+        "transcription unobserved": THESE,
+        "lost responses": THESE[:1],
+        "data zone": DAYS,
+        "discount": DAYS,
+        "another currency": DAYS,
+        "cache not billed": THESE[1:],
+        "unobserved traffic": DAYS[:1],
+        "another team": THESE,
+        "unmapped meter": OTHERS,
+        "unsettled day": DAYS[-1:],
+        "one meter high": OTHERS[:1],
+    }
+    scenarios = [FAULTS[name](of) for name, of in days.items()]
+    outcome = play(*scenarios)
+    check(outcome, *scenarios)
+    assert {cause for cause, _, _ in outcome.money()} == {one.cause for one in scenarios if one.cause}
 
 
 @pytest.mark.parametrize("pair", _ALIKE, ids=" and ".join)

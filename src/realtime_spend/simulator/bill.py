@@ -89,11 +89,14 @@ class OtherCharge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Injected:
-    """Money, in USD, that one fault put on the bill of a day and of one part of a model; negative where it took it."""
+    """Money, in USD, that one fault put on the bill of a day and of one part of a model; negative where it took it.
+
+    `model` is None of a meter that nobody can read.
+    """
 
     fault: str
     day: date
-    model: str
+    model: str | None
     component: str
     cost: Decimal
 
@@ -130,7 +133,8 @@ class Draft:
     def inject(self, fault: str, charge: Charge, cost: Decimal) -> None:
         """Write down the money that a fault moved."""
         if cost:
-            one = Injected(fault=fault, day=charge.day, model=charge.model, component=charge.component, cost=cost)
+            model = None if charge.meter else charge.model
+            one = Injected(fault=fault, day=charge.day, model=model, component=charge.component, cost=cost)
             self.injected.append(one)
 
 
