@@ -228,7 +228,7 @@ def test_help_shows_the_defaults_as_they_are_written(run: Run) -> None:
         ("not json", "is not JSON, or is cut off"),
         (json.dumps(_DONE)[:-9], "is not JSON, or is cut off"),
         ("7", "not an object or an array"),
-        (b"\x89PNG\r\n\x1a\n\xff\xfe\x00", "not UTF-8 text; give JSON"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe\x00", "not UTF-8 text; save it as that"),
     ],
     ids=["empty", "words", "half", "number", "binary"],
 )
@@ -788,3 +788,14 @@ def test_the_program_prints_an_inexact_sum_where_the_terminal_is_not_of_unicode(
     done = _program("report", folder, PYTHONIOENCODING="cp1252")
     assert done.returncode == 0
     assert b"0.036 USD" in done.stdout
+
+
+def test_a_name_cannot_move_the_terminal(run: Run, tmp_path: Path) -> None:
+    record = {
+        "v": 1, "at": "2026-11-18T10:00:00Z", "kind": "response", "provider": "openai", "server": "s", "session": "s",
+        "id": "r", "usage": "reported", "model": "gpt\x1b[2J", "quantities": {}, "costs": {},
+    }  # fmt: skip
+    (tmp_path / "2026-11-18-w.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    answer = run("report", tmp_path)
+    assert "gpt\N{REPLACEMENT CHARACTER}[2J" in answer.out
+    assert "\x1b[2J" not in answer.out

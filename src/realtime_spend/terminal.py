@@ -76,7 +76,7 @@ def read_text(file: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{name_of(file)}: it is not UTF-8 text; give JSON") from None
+        raise InputError(f"{name_of(file)}: it is not UTF-8 text; save it as that") from None
 
 
 def name_of(file: str) -> str:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -248,6 +248,12 @@ def test_of_a_long_time_months_are_drawn() -> None:
     assert [len(slot.sums.rows) for slot in slots if slot.sums.rows] == [2, 1, 1]
     assert [slot.state for slot in slots[:3]] == [State.SETTLED, State.SETTLED, None]
     assert unit_of(slots_of(november())) == "day"
+
+
+def test_a_wrong_date_on_a_bill_does_not_make_a_picture_of_all_time() -> None:
+    rows = [row_of(day=day) for day in (date(1, 1, 1), FIRST, date(9999, 12, 31))]
+    assert [slot.name for slot in slots_of(reconciliation_of(rows))] == ["0001-01", "2026-11", "9999-12"]
+    assert page(reconciliation_of(rows), _basis()).endswith("</html>\n")
 
 
 def test_what_is_given_back_goes_below_the_line_of_0() -> None:

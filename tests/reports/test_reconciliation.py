@@ -5,14 +5,14 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from rich.console import Console
 from tests.reports.november import FIRST, HARMFUL, LAST, november, totals_of
 
-from realtime_spend.core.bills import BillProblem
-from realtime_spend.core.drift import Cause, DriftTotals, Reconciliation, Row, State
+from realtime_spend.core.bills import BillProblem, LeftOut
+from realtime_spend.core.drift import Cause, DriftShare, DriftTotals, Reconciliation, Row, State
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Unit
 from realtime_spend.reports.reconciliation import print_reconciliation, reconciliation_json, sentence_of
 from realtime_spend.reports.reconciliation_sums import (
@@ -25,9 +25,6 @@ from realtime_spend.reports.reconciliation_sums import (
     days_of,
     quantity,
 )
-
-if TYPE_CHECKING:
-    from realtime_spend.core.drift import DriftShare
 
 _AUDIO_OUTPUT = Part(Modality.AUDIO, Component.OUTPUT)
 
@@ -325,6 +322,18 @@ def test_the_table_fits_a_terminal_and_says_what_matters_first() -> None:
     assert "".join(HARMFUL.split()) in "".join("".join(lines).split())
     assert "left out: other meters, 8310 rows, 10482.21 USD" in lines
     assert lines[-1] == "! export/part_0.csv, row 17, column Quantity: '12,x' is no amount"
+
+
+def test_nothing_on_a_bill_can_command_a_terminal() -> None:
+    harm = "gpt rt \x1b[2J\x1b]0;mine\x07 aud\rnothing"
+    row = row_of(model=None, part=None, unit=None, meters=(harm,), billed_cost=Decimal(70), drift_cost=Decimal(6))
+    share = DriftShare(cause=Cause.UNMAPPED_METER, row=row, cost=Decimal(6), evidence=harm)
+    left = LeftOut(what=harm, rows=1, cost=Decimal(1), currency=harm)
+    problem = BillProblem(message=harm, file=harm)
+    found = reconciliation_of([row], [share], problems=[problem], left_out=[left], currency=harm)
+    text = "\n".join(_printed(found, 300))
+    assert "gpt rt" in text
+    assert not [letter for letter in text.replace("\n", "") if not letter.isprintable()]
 
 
 def test_a_terminal_that_is_too_narrow_loses_nothing() -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Of more days than that, months are drawn.
 _MOST_DAYS = 100
+# Of more months than that, which is a wrong date on a bill, only those are drawn in which something happened.
+_MOST_MONTHS = 120
 _LINES = 4
 # What lines may be apart, times a power of ten.
 _APART = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -84,7 +86,8 @@ def slots_of(found: Reconciliation) -> list[Slot]:
     if (last - first).days < _MOST_DAYS:
         known = {one.day: one for one in days}
         return [_day(first + timedelta(days=number), known) for number in range((last - first).days + 1)]
-    return [_month(months, days) for months in _months(first, last)]
+    months = _months(first, last) if (last - first).days < _MOST_MONTHS * 31 else sorted(_months_of(days))
+    return [_month(month, days) for month in months]
 
 
 def unit_of(slots: Sequence[Slot]) -> str:
@@ -105,11 +108,15 @@ def _months(first: date, last: date) -> Iterator[date]:
         month = (month + timedelta(days=31)).replace(day=1)
 
 
+def _months_of(days: Sequence[DaySum]) -> set[date]:
+    return {one.day.replace(day=1) for one in days}
+
+
 def _month(month: date, days: Sequence[DaySum]) -> Slot:
     within = [one for one in days if one.day.replace(day=1) == month]
     state = min((one.state for one in within), key=list(State).index, default=None)
     rows = [row for one in within for row in one.rows]
-    return Slot(f"{month:%Y-%m}", f"{month_abbr[month.month]} {month.year}", Sums(rows), state)
+    return Slot(month.isoformat()[: len("2026-11")], f"{month_abbr[month.month]} {month.year}", Sums(rows), state)
 
 
 def bars_of(slots: Sequence[Slot], writing: Writing, *, width: float, height: float, most_names: int) -> Bars:

@@ -48,10 +48,17 @@ def print_sums(
         footer = "\n".join(figure(currency, sums) for currency, sums in totals.items())
         table.add_column(heading, justify="right", no_wrap=True, footer=footer)
     for (group, currency), sums in groups.items():
-        table.add_row(*(value or "-" for value in group), *(figure(currency, sums) for figure in figures.values()))
+        table.add_row(
+            *(visible(value or "-") for value in group), *(figure(currency, sums) for figure in figures.values())
+        )
     print_table(console, table)
     for problem in problems:
-        console.print(f"! {problem}", style="yellow", markup=False)
+        console.print(f"! {visible(problem)}", style="yellow", markup=False)
+
+
+def visible(text: str) -> str:
+    """Return `text` without what would move a terminal's cursor or change its colours: names may hold it."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def sums_json(

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from realtime_spend.core import money
 from realtime_spend.core.drift import Cause, State
-from realtime_spend.reports.printing import amount_json, counted, print_table
+from realtime_spend.reports.printing import amount_json, counted, print_table, visible
 from realtime_spend.reports.reconciliation_sums import (
     Naming,
     Writing,
@@ -114,7 +114,7 @@ def sentence_of(problem: BillProblem) -> str:
 def print_reconciliation(console: Console, found: Reconciliation) -> None:
     """Print the sums, the causes by money, the rows by model and part over the time, and what could not be read."""
     writing = Writing.of(found)
-    console.print(f"Estimate beside bill, {days_of(found)}, {found.currency}", style="bold")
+    console.print(f"Estimate beside bill, {days_of(found)}, {visible(found.currency)}", style="bold")
     _print_fitting(console, _summary(found, writing))
     if beyond := sum(is_beyond(row) for row in found.rows):
         decided = sum(row.state is not State.OPEN for row in found.rows)
@@ -130,9 +130,9 @@ def print_reconciliation(console: Console, found: Reconciliation) -> None:
         console.print()
     for left in found.left_out:
         said = f"left out: {left.what}, {counted(left.rows, 'row')}, {money.plain(left.cost)} {left.currency}"
-        console.print(said, style="dim", soft_wrap=True)
+        console.print(visible(said), style="dim", soft_wrap=True)
     for problem in found.problems[:_MOST_PROBLEMS]:
-        console.print(f"! {sentence_of(problem)}", style="yellow", soft_wrap=True)
+        console.print(f"! {visible(sentence_of(problem))}", style="yellow", soft_wrap=True)
     if (more := len(found.problems) - _MOST_PROBLEMS) > 0:
         console.print(f"! and {counted(more, 'problem')} more; --json and --html have all of them", style="yellow")
 
@@ -169,7 +169,7 @@ def _causes(found: Reconciliation, writing: Writing) -> Table:
         more = f"; {counted(len(evidence) - 1, 'more sentence')}" if len(evidence) > 1 else ""
         said = f"{evidence[0][0].evidence} ({place_of(evidence[0])}{more})"
         style = "dim" if one.cause is Cause.NOT_SETTLED else None
-        table.add_row(one.cause.value, writing.change(one.cost), said, style=style)
+        table.add_row(one.cause.value, writing.change(one.cost), visible(said), style=style)
     return table
 
 
@@ -182,7 +182,7 @@ def _print_rows(console: Console, found: Reconciliation, writing: Writing) -> No
     _print_line(console, _HEADINGS, widths, "bold")
     for parts in skus:
         first = parts[0]
-        name = naming.sku(first.first) + (", days still open" if first.is_open else "")
+        name = visible(naming.sku(first.first)) + (", days still open" if first.is_open else "")
         console.print(name, style="dim" if first.is_open else None, soft_wrap=True)
         for one in parts:
             style = "dim" if one.is_open else "red" if one.beyond else None
