@@ -89,7 +89,8 @@ _SELECT = """
         'Azure plan' AS PlanName, 'Compute' AS ServiceFamily, '' AS CostAllocationRuleName, '' AS benefitId,
         '' AS benefitName, '55' AS AccountId, 'eastus2' AS ResourceLocationNormalized
     FROM (SELECT *, CASE WHEN ours THEN ['0.032', '0.064'][1 + which] ELSE '0.096' END AS price
-          FROM (SELECT i, i % $one_in = 0 AS ours, (i // $one_in) % 30 AS day, (i // $one_in // 30) % 32 AS account,
+          FROM (SELECT i, i % $one_in = 0 AS ours, (i // $one_in) % 32 AS account,
+                       CASE WHEN i % $one_in = 0 THEN i // $one_in // 32 ELSE i END % 30 AS day,
                        (i // $one_in // 960) % 2 AS which FROM range($rows) AS numbers(i)))"""
 
 

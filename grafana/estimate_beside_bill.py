@@ -1,4 +1,4 @@
-"""The dashboard that holds what was estimated beside what was billed, by UTC day and meter: `watch` says both."""
+"""The dashboard that holds what was estimated beside what was billed, by UTC day and meter: `watch` reports both."""
 
 from grafana import names
 from grafana.by_label import DRIFT_STEPS, STATES, bars_by, table_of
@@ -55,8 +55,8 @@ def settled_days() -> AnyPanel:
         height=6,
         alerts=_DRIFT,
         description="""
-            What all settled days that the reconciler says come to; drift is billed minus estimated. The range of the
-            dashboard does not matter: each look says all days again. When it looks wrong: see below where each dollar
+            What all settled days of the reconciler come to; drift is billed minus estimated. The range of the dashboard
+            does not matter: all days are reported again and again. When it looks wrong: see below where each dollar
             went; with no data nobody runs `realtime-spend watch`, or its bill is in a currency that nothing converts
             (--fx).
         """,

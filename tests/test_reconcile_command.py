@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -265,6 +266,15 @@ def test_the_page_has_the_rights_of_any_other_file(run: Run, ledger: Path, clean
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "page.html").stat().st_mode) == 0o640
+
+
+def test_the_name_of_a_folder_may_hold_anything(run: Run, ledger: Path, clean: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"ledger \xff <b>")
+    shutil.copytree(ledger, folder)
+    page = tmp_path / "page.html"
+    answer = run("reconcile", "--ledger", folder, "--bill", clean, "--at", _AT, "--html", page, "--json")
+    assert answer.status == 0
+    assert "ledger \\udcff &lt;b&gt;" in page.read_text(encoding="utf-8")
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_one_and_the_answer(

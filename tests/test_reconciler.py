@@ -288,9 +288,15 @@ def test_azure_is_asked_for_a_scope(ledger: Path, book: RateBook) -> None:
 
 
 def test_a_provider_that_has_nothing_of_these_days_is_said(ledger: Path, book: RateBook) -> None:
-    days = {"first": date(2099, 1, 1), "last": date(2099, 1, 2)}
     access = Access(azure_url="http://127.0.0.1:1", azure_credential=_SignedIn())
-    question = Question(ledger=ledger, bills=(Path("azure:/subscriptions/1"),), at=AT, access=access, **days)
+    question = Question(
+        ledger=ledger,
+        bills=(Path("azure:/subscriptions/1"),),
+        at=AT,
+        access=access,
+        first=date(2099, 1, 1),
+        last=date(2099, 1, 2),
+    )
     with pytest.raises(ValueError, match="the bill has no row of any of these days; look at --from, --to and --bill"):
         answer(question, book=book)
 

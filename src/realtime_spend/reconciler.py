@@ -167,7 +167,8 @@ def _reader(question: Question) -> PromqlReader:
 
 def _refuse_unheard_of(account: str | None, bill: Bill, estimates: Estimates) -> None:
     known = {item.account for item in bill.items} | {item.account for item in estimates.items}
-    if account is not None and known and account not in known:
+    # Azure's names are the same in any case.
+    if account is not None and known and account.casefold() not in {one.casefold() for one in known if one}:
         there_are = ", ".join(sorted(filter(None, known))) or "none at all"
         raise ValueError(f"--account {account} is on neither side; there is {there_are}")
 

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ _EXTRA = "the exporter is in an extra: pip install 'realtime-spend[otlp]'"
 # OpenTelemetry keeps what it has once been told of a series, and adds the 2,001st and all later ones up in a single
 # one. There are as many here as days times meters, and every one of them is wanted.
 _MOST_SERIES = 10_000_000
+# In one request: a receiver may take no more than 4 MiB at once by gRPC.
+_MOST_POINTS = 5_000
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -79,12 +83,9 @@ def pipe_of(environment: Mapping[str, str], *, service: str, instance: str) -> P
         def shutdown(self, timeout_millis: float = 30_000, **more: Any) -> None:
             self._inner.shutdown(timeout_millis, **more)
 
-    exporter = Watched(exporter_class())
-    try:
-        reader = PeriodicExportingMetricReader(exporter, cardinality_limits={ObservableGauge: _MOST_SERIES})
-    except TypeError:
-        # An SDK that has no such limit yet.
-        reader = PeriodicExportingMetricReader(exporter)
+    exporter = Watched(_made(exporter_class, max_export_batch_size=_MOST_POINTS))
+    limits = {ObservableGauge: _MOST_SERIES}
+    reader = _made(PeriodicExportingMetricReader, exporter, cardinality_limits=limits)
     ours = {"service.name": service, "service.instance.id": instance}
     theirs = OTELResourceDetector().detect().attributes
     resource = Resource.create({name: value for name, value in ours.items() if name not in theirs})
@@ -93,7 +94,13 @@ def pipe_of(environment: Mapping[str, str], *, service: str, instance: str) -> P
     return Pipe(provider=provider, delivery=delivery)
 
 
-def exporter_of(environment: Mapping[str, str]) -> Callable[[], MetricExporter]:
+def _made(make: Callable[..., T], *arguments: Any, **newer: Any) -> T:
+    """Make something with those of the `newer` arguments that its release knows already."""
+    known = inspect.signature(make).parameters
+    return make(*arguments, **{name: value for name, value in newer.items() if name in known})
+
+
+def exporter_of(environment: Mapping[str, str]) -> Callable[..., MetricExporter]:
     """Return the exporter that OTEL_METRICS_EXPORTER names, which for OTLP depends on the protocol."""
     named = environment.get("OTEL_METRICS_EXPORTER", "").strip() or "otlp"
     if named == "otlp":
@@ -103,7 +110,7 @@ def exporter_of(environment: Mapping[str, str]) -> Callable[[], MetricExporter]:
         named = "otlp_proto_http" if protocol.strip().startswith("http") else "otlp_proto_grpc"
     found = tuple(metadata.entry_points(group="opentelemetry_metrics_exporter", name=named))
     if found:
-        loaded: Callable[[], MetricExporter] = found[0].load()
+        loaded: Callable[..., MetricExporter] = found[0].load()
         return loaded
     if named.startswith("otlp"):
         raise ValueError(_EXTRA)

@@ -1,4 +1,4 @@
-"""The command `watch`: reads the bill on a schedule and says estimate, bill and drift as gauges over OTLP."""
+"""The command `watch`: reads the bill on a schedule and reports estimate, bill and drift as gauges over OTLP."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs, so that --help stays quick and no extra is needed for another's
 
@@ -58,15 +58,17 @@ class _Duration(_DurationType):
 
 
 @click.command(params=_ASKED)
-@click.option("--every", type=_Duration(), default="1h", show_default=True, help="How often the bill is read.")
+@click.option(
+    "--every", type=_Duration(), default="1h", show_default=True, help="How often to read the bill; for `azure:`, 1d."
+)
 @click.option(
     "--days",
     type=click.IntRange(3, 400),
     default=35,
     show_default=True,
-    help="How many UTC days are said, today's too.",
+    help="How many UTC days to report, today's too.",
 )
-@click.option("--once", is_flag=True, help="Read and say it once, and exit with the status of `reconcile`.")
+@click.option("--once", is_flag=True, help="Read and report once, and exit with the status of `reconcile`.")
 @click.pass_context
 def watch(
     ctx: click.Context,
@@ -82,10 +84,10 @@ def watch(
     days: int,
     once: bool,
 ) -> None:
-    """Read the bill again and again, and say estimate, bill and drift as gauges over OTLP, until Ctrl-C or SIGTERM.
+    """Read the bill on a schedule, and report estimate, bill and drift as gauges over OTLP until Ctrl-C or SIGTERM.
 
-    OTEL_EXPORTER_OTLP_ENDPOINT and its like say where to. A bill that cannot be read is told once, and what was read
-    last is said on.
+    OTEL_EXPORTER_OTLP_ENDPOINT and its like say where to. Where the bill cannot be read, what was read last stays, and
+    standard error says why, once.
     """
     if ledger is not None and prometheus is not None:
         raise InputError("--ledger and --prometheus are both given; leave one of them out")
@@ -156,10 +158,10 @@ def _once(watching: Watch) -> int:
     if found is None:
         return _UNREADABLE
     if arrived is None:
-        _tell(f"no day of the last {watching.days} is on the bill, so there is nothing to say")
+        _tell(f"no day of the last {watching.days} is on the bill, so there is nothing to report")
     if arrived is False:
         raise InputError(
-            "nobody took the gauges in; start a collector, or say where it is: OTEL_EXPORTER_OTLP_ENDPOINT"
+            "the gauges could not be sent; start a collector, or set OTEL_EXPORTER_OTLP_ENDPOINT to where it is"
         )
     return _BEYOND_TOLERANCE if found.is_beyond else 0
 
@@ -173,14 +175,14 @@ def _for_ever(watching: Watch) -> int:
         with ending_on_signals():
             watching.run(threading.Event())
     except Ended:
-        _tell("ending: what was read last is said once more")
+        _tell("ending; what was read last is exported once more")
     finally:
         watching.emission.end()
     return 0
 
 
 def _since(found: Reconciliation, first: date) -> Reconciliation:
-    """Return what is about the days that are said: an older one must not decide anything any more."""
+    """Return what is about the days that are reported: an older one must not decide anything any more."""
     found.rows = [row for row in found.rows if row.day >= first]
     found.shares = [share for share in found.shares if share.row.day >= first]
     return found

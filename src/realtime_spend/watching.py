@@ -1,4 +1,4 @@
-"""The root of `watch`: reads the bill again and again, says by OTLP what it found, and lives on where that fails."""
+"""The root of `watch`: reads the bill on a schedule, reports it by OTLP, and lives on where either fails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ended(BaseException):
 
 
 class Emission:
-    """Says the newest snapshot by OTLP, through a meter provider that is made anew with each UTC day.
+    """Reports the newest snapshot by OTLP, through a meter provider that is made anew with each UTC day.
 
     The SDK never forgets a set of attributes, and each day brings new ones: in a program that runs for years that would
     be a leak. The identity stays, so that nobody notices.
@@ -44,7 +44,7 @@ class Emission:
         self._gauges: DriftGauges | None = None
 
     def say(self, reconciliation: Reconciliation, *, at: datetime, days: int, fx: Mapping[str, Decimal]) -> int:
-        """Say this from now on, at once and then with every export; return the number of rows without a rate."""
+        """Report this from now on, at once and with every export; return the number of rows without a rate."""
         snapshot = snapshot_of(reconciliation, at=at, days=days, fx=fx)
         if self._gauges is None or self._pipe is None or self._day != at.date():
             before = self._gauges
@@ -63,7 +63,7 @@ class Emission:
         return None if self._pipe is None else self._pipe.delivery.arrived
 
     def end(self) -> None:
-        """Say it once more, and close the provider."""
+        """Export it once more, and close the provider."""
         pipe, self._pipe, self._gauges = self._pipe, None, None
         if pipe is not None:
             with suppress(Exception):
@@ -72,7 +72,7 @@ class Emission:
 
 @dataclass(slots=True, kw_only=True)
 class Watch:
-    """Asks, says, waits. Where `ask` raises, what was said last is said on, and how old it is can be seen."""
+    """Asks, reports, waits. Where `ask` raises, what was reported last stays, and its age can be seen."""
 
     ask: Callable[[datetime], Reconciliation]
     emission: Emission
@@ -86,7 +86,7 @@ class Watch:
     _without_rate: int = 0
 
     def look(self) -> Reconciliation | None:
-        """Read once and say it; None where that failed, which is told once a kind until it succeeds again."""
+        """Read once and report it; None where that failed, which is told once a kind until it succeeds again."""
         at = self.clock()
         try:
             found = self.ask(at)
@@ -122,8 +122,8 @@ class Watch:
         if self._last_success is None:
             state = "nothing was read yet"
         else:
-            state = f"what was read at {self._last_success:%Y-%m-%d %H:%M} UTC is said on"
-        self.tell(f"{what} ({state}; tried again every {said(self.every)}, told once)")
+            state = f"what was read at {self._last_success:%Y-%m-%d %H:%M} UTC stays"
+        self.tell(f"{what} ({state}; tried again every {said(self.every)}; said once)")
         _log.debug("the bill cannot be read", exc_info=error)
 
 

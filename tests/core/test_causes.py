@@ -199,6 +199,26 @@ def test_transcription_unobserved_may_be_all_of_it_and_in_seconds() -> None:
     assert by_cause(found) == {"transcription_unobserved": at("1.02", 600, 3600)}
 
 
+def test_the_last_of_a_difference_has_all_the_money_that_is_left_of_it() -> None:
+    """A second at 1.02 USD an hour has no finite price: what rounding leaves of it is no cause of its own."""
+    whisper = named(model="gpt-realtime-whisper", version=None, part=SECONDS, price="1.02")
+    found = compare(
+        [counted(**whisper, quantity=100)],
+        [billed(**whisper, quantity=150)],
+        gaps=[gap(kind=Kind.TRANSCRIPTION, reported=Reported.MISSING, model=None)],
+    )
+    assert by_cause(found) == {"transcription_unobserved": at("1.02", 150, 3600) - at("1.02", 100, 3600)}
+
+
+def test_a_difference_that_costs_nothing_has_no_cause() -> None:
+    found = compare(
+        [counted(**TRANSCRIBES, quantity=100, price="0")],
+        [billed(**TRANSCRIBES, quantity=150, price="0")],
+        gaps=[gap(kind=Kind.TRANSCRIPTION, reported=Reported.MISSING, model=None)],
+    )
+    assert not found.shares
+
+
 def test_lost_responses_are_bounded_by_the_largest_that_was_seen() -> None:
     largest = {AUDIO_OUT: Decimal(2_000), TEXT_OUT: Decimal(100)}
     found = compare(
@@ -414,6 +434,14 @@ def test_unpriced_usage_of_a_deployment_is_the_billed_model_that_has_the_same_to
     assert by_cause(found) == {"unpriced": at("6", 5_000) + at("10", 800)}
     assert "5,000 tokens of the same kind were counted without a model's name." in said(found, "unpriced")
     assert {share.row.model for share in found.shares} == {None, "gpt-4o-transcribe"}
+
+
+def test_unpriced_usage_is_the_model_with_the_same_tokens_though_another_has_more() -> None:
+    found = compare(
+        [counted(model=None, version=None, scope=None, price=None, quantity=5_000)],
+        [billed(quantity=9_000), billed(**TRANSCRIBES, quantity=5_000, price="6")],
+    )
+    assert by_cause(found) == {"unpriced": at("6", 5_000), "unobserved_traffic": at("32", 9_000)}
 
 
 def test_unpriced_usage_of_a_deployment_beside_transcriptions_without_usage() -> None:

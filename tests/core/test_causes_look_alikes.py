@@ -49,6 +49,16 @@ def test_meters_that_are_too_high_by_different_factors_are_no_unobserved_traffic
     assert set(by_cause(compare(counted_day(), billed_day(tokens=tokens)))) == {"unexplained"}
 
 
+def test_two_meters_above_the_factor_of_the_others_are_no_unobserved_traffic() -> None:
+    tokens = times("1.5") | {AUDIO_OUT: 190_000, AUDIO_IN: 380_000}
+    assert set(by_cause(compare(counted_day(), billed_day(tokens=tokens)))) == {"unexplained"}
+
+
+def test_a_meter_below_the_factor_of_the_others_is_no_unobserved_traffic() -> None:
+    tokens = times("1.5") | {AUDIO_OUT: 120_000}
+    assert set(by_cause(compare(counted_day(), billed_day(tokens=tokens)))) == {"unexplained"}
+
+
 def test_a_model_with_one_meter_that_is_too_high_is_no_unobserved_traffic() -> None:
     whisper = named(model="gpt-realtime-whisper", version=None, part=SECONDS, price="1.02")
     found = compare([counted(**whisper, quantity=100)], [billed(**whisper, quantity=150)])
@@ -131,6 +141,11 @@ def test_a_multiple_that_is_not_whole_is_not_counted_twice() -> None:
     assert set(by_cause(found)) == {"unexplained"}
 
 
+def test_a_little_more_than_the_bill_is_not_counted_once() -> None:
+    found = compare([counted(quantity=10_005)], [billed(quantity=10_000)], source=EstimateSource.PROMETHEUS)
+    assert by_cause(found) == {"unexplained": -at("32", 5)}
+
+
 def test_tokens_do_not_move_between_caches_of_different_modalities() -> None:
     found = compare(counted_day(), billed_day(tokens=more(audio_input=9_000, text_cached_input=-9_000)))
     assert set(by_cause(found)) == {"unexplained"}
@@ -163,6 +178,23 @@ def test_neighbours_whose_differences_do_not_cancel_have_shifted_nothing() -> No
     found = compare(
         [*counted_day(MONDAY), *counted_day(TUESDAY)],
         [*billed_day(MONDAY, tokens=more(audio_output=-2_500)), *billed_day(TUESDAY, tokens=more(audio_output=2_000))],
+    )
+    assert set(by_cause(found)) == {"unexplained"}
+
+
+def test_a_day_of_which_its_neighbour_has_only_a_part_is_not_shifted() -> None:
+    found = compare(
+        [*counted_day(MONDAY), *counted_day(TUESDAY)], billed_day(TUESDAY, tokens=times("1.5")), days=(MONDAY, TUESDAY)
+    )
+    assert set(by_cause(found)) == {"unexplained", "unobserved_traffic"}
+
+
+def test_a_day_whose_neighbour_has_no_such_meter_is_not_shifted() -> None:
+    monday, tuesday = {AUDIO_IN: 1_000, AUDIO_CACHED: 500}, {AUDIO_IN: 1_000}
+    found = compare(
+        [*counted_day(MONDAY, tokens=monday), *counted_day(TUESDAY, tokens=tuesday)],
+        billed_day(TUESDAY, tokens={AUDIO_IN: 9_000}),
+        days=(MONDAY, TUESDAY),
     )
     assert set(by_cause(found)) == {"unexplained"}
 
@@ -220,10 +252,34 @@ def test_usage_without_a_name_is_none_of_two_models_that_could_be_it() -> None:
     assert by_cause(found) == {"unobserved_traffic": at("32", 3_200), "unpriced": Decimal(0)}
 
 
+def test_provisioned_usage_is_not_what_another_model_is_billed_for() -> None:
+    found = compare(
+        [counted(scope=Scope.PROVISIONED, price=None)],
+        [billed(model="gpt-realtime-1.5", version="2026-02-23", quantity=1_000)],
+    )
+    assert by_cause(found) == {"unobserved_traffic": at("32", 1_000), "provisioned": Decimal(0)}
+
+
+def test_usage_on_another_scope_with_more_meters_is_not_the_same_usage() -> None:
+    found = compare(
+        [counted(part=AUDIO_OUT)],
+        billed_day(tokens={AUDIO_OUT: 1_000, TEXT_IN: 50}, factor="1.1", scope=Scope.DATAZONE),
+    )
+    assert set(by_cause(found)) == {"unexplained"}
+
+
 def test_usage_without_a_name_is_no_model_that_has_less() -> None:
     nameless = named(model=None, version=None, scope=None, price=None)
     found = compare([counted(quantity=1_000, **nameless)], [billed(quantity=900)])
     assert by_cause(found) == {"unobserved_traffic": at("32", 900), "unpriced": Decimal(0)}
+
+
+def test_a_scale_that_was_assumed_is_believed_at_the_price_of_another_scope() -> None:
+    found = compare(
+        [counted(part=AUDIO_OUT, quantity=100)],
+        [billed(part=AUDIO_OUT, quantity=150, price="70.4", scale=Scale.ASSUMED)],
+    )
+    assert by_cause(found) == {"unexplained": at("64", 50), "price": at("6.4", 150)}
 
 
 def test_a_scale_that_was_assumed_is_believed_where_its_price_makes_sense() -> None:

@@ -72,6 +72,41 @@ def test_a_transcription_that_was_never_counted_has_the_discount_of_the_account_
     }
 
 
+def test_a_surcharge_on_a_model_is_on_its_meters_that_were_never_counted_too() -> None:
+    """Most of the account is billed at the list price; the one model in a data zone decides for its own text."""
+    mini = named(model="gpt-realtime-mini", version="2025-10-06")
+    found = compare(
+        [*counted_day(), counted(**mini, part=AUDIO_OUT, quantity=1_000, price="20")],
+        [
+            *billed_day(),
+            billed(**mini, part=AUDIO_OUT, quantity=1_000, price="22"),
+            billed(**mini, part=TEXT_OUT, quantity=500, price="2.64"),
+        ],
+    )
+    assert by_cause(found) == {"price": at("2", 1_000) + at("0.24", 500), "unexplained": at("2.4", 500)}
+
+
+def test_what_was_never_counted_has_the_discount_though_other_models_have_a_surcharge_as_well() -> None:
+    """Most meters are billed at 1.1 times 0.85, one model at 0.85; so is the team's, of which nothing was counted."""
+    mini = named(model="gpt-realtime-mini", version="2025-10-06", part=AUDIO_OUT)
+    euro = named(currency="EUR")
+    team = named(model="gpt-realtime-1.5", version="2026-02-23", part=AUDIO_OUT)
+    found = compare(
+        [*counted_day(), counted(**mini, price="20")],
+        [
+            *billed_day(factor="0.748", **euro),
+            billed(**mini, price="13.6", **euro),
+            billed(**team, quantity=3_000, price="43.52", **euro),
+        ],
+        settings={"fx": {"EUR": Decimal("1.25")}},
+    )
+    # One euro is 1.25 USD: 0.935 times 0.8 is 0.748; 64 USD are 51.2 EUR, of which 85 % are 43.52.
+    assert by_cause(found) == {
+        "unobserved_traffic": at("51.2", 3_000),
+        "price": _DAY * Decimal("0.8") * Decimal("-0.065") - at("2.4", 1_000) - at("7.68", 3_000),
+    }
+
+
 def test_another_team_at_the_list_price_has_no_part_in_our_surcharge() -> None:
     team = named(model="gpt-realtime-1.5", version="2026-02-23")
     found = compare(counted_day(), [*billed_day(factor="1.1"), *billed_day(**team)])

@@ -115,6 +115,18 @@ def test_versions_at_different_rates_never_mix() -> None:
     ]  # fmt: skip
 
 
+def test_an_alias_is_on_each_day_the_version_that_is_billed_on_it() -> None:
+    dear, cheap = named(version="2024-10-01", price="200"), named(version="2024-12-17", price="80")
+    found = compare(
+        [counted(day, **_OLD, version=None, price="80") for day in (MONDAY, TUESDAY)],
+        [billed(MONDAY, **_OLD, **dear), billed(TUESDAY, **_OLD, **cheap)],
+    )
+    assert [values(row, "version", "billed_quantity") for row in found.rows] == [
+        ("2024-10-01", 1000), ("2024-12-17", 1000),
+    ]  # fmt: skip
+    assert by_cause(found) == {"price": at("120", 1000)}
+
+
 def test_an_alias_joins_the_only_version_of_the_other_side_on_days_without_it_too() -> None:
     found = compare(
         [counted(MONDAY, **_OLD, version=None, price="80"), counted(TUESDAY, **_OLD, version=None, price="80")],
@@ -133,6 +145,17 @@ def test_a_scope_that_nobody_configured_is_the_bills_only_one_and_is_not_priced_
     assert by_cause(found) == {"price": at("3.2", 1000)}
 
 
+def test_a_scope_that_nobody_configured_is_that_of_its_day_where_the_bill_changes_it() -> None:
+    """A deployment was moved to a data zone: two scopes in the period, one on each day, none on the last."""
+    found = compare(
+        [counted(day, scope=None) for day in (MONDAY, TUESDAY, WEDNESDAY)],
+        [billed(MONDAY, scope=Scope.GLOBAL), billed(TUESDAY, scope=Scope.DATAZONE, price="35.2")],
+        days=(MONDAY, WEDNESDAY),
+    )
+    assert [row.scope for row in found.rows] == [Scope.GLOBAL, Scope.DATAZONE, None]
+    assert by_cause(found) == {"price": at("3.2", 1000), "unexplained": -at("32", 1000)}
+
+
 def test_a_scope_that_nobody_configured_stays_by_itself_where_the_bill_has_two() -> None:
     found = compare([counted(scope=None)], [billed(scope=Scope.GLOBAL), billed(scope=Scope.DATAZONE, price="35.2")])
     assert [row.scope for row in found.rows] == [None, Scope.DATAZONE, Scope.GLOBAL]
@@ -142,6 +165,11 @@ def test_a_meter_that_leaves_its_scope_out_is_of_the_only_one_that_was_counted()
     (row,) = compare([counted(scope=Scope.REGIONAL)], [billed(scope=None)]).rows
     assert row.scope is Scope.REGIONAL
     assert row.drift_cost == 0
+
+
+def test_what_neither_scope_nor_bill_tells_is_of_the_only_one_that_is_known() -> None:
+    (row,) = compare([counted(scope=None), counted(scope=Scope.GLOBAL)], [billed(scope=None, quantity=2000)]).rows
+    assert values(row, "scope", "drift_cost") == (Scope.GLOBAL, 0)
 
 
 def test_a_bill_that_tells_no_scopes_has_all_of_them_in_one_row() -> None:

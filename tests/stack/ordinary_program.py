@@ -52,6 +52,7 @@ def started(
     endpoint: str | None,
     protocol: str = HTTP,
     headers: str = "",
+    timeout: str = "",
 ) -> subprocess.Popen[str]:
     """Start a program, under our instrumentation if there is an endpoint that its metrics go to."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "REALTIME_"))}
@@ -74,6 +75,8 @@ def started(
             "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint or "",
             "OTEL_EXPORTER_OTLP_HEADERS": headers,
+            # Empty, the exporter would not begin.
+            **({"OTEL_EXPORTER_OTLP_TIMEOUT": timeout} if timeout else {}),
             "REALTIME_SPEND_LEDGER": str(ledger),
         },
     )
@@ -93,11 +96,19 @@ def ended(process: subprocess.Popen[str], ledger: Path, simulator: RunningSimula
 
 
 def run_to_the_end(
-    ledger: Path, program: str = PROGRAM, *, endpoint: str | None = None, protocol: str = HTTP, headers: str = ""
+    ledger: Path,
+    program: str = PROGRAM,
+    *,
+    endpoint: str | None = None,
+    protocol: str = HTTP,
+    headers: str = "",
+    timeout: str = "",
 ) -> Ended:
     """Run the program to its end, against a simulator that always does the same."""
     with run_in_thread(SimulatorOptions(seed=41)) as simulator:
-        process = started(program, ledger, simulator, endpoint=endpoint, protocol=protocol, headers=headers)
+        process = started(
+            program, ledger, simulator, endpoint=endpoint, protocol=protocol, headers=headers, timeout=timeout
+        )
         return ended(process, ledger, simulator)
 
 

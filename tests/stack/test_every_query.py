@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import yaml
-from grafana.names import label, series
+from grafana.names import COST, SENT, label, series
 from tests.stack.conftest import wait_until_handed_on
 from tests.stack.filling import queries
 from tests.stack.filling.recording import Replay, play
-from tests.stack.filling.sent import told_by
-from tests.stack.filling.syntax import Node, operands, printed, without_offsets
-from tests.stack.filling.totals import exactly
+from tests.stack.filling.sent import told_by, whose
+from tests.stack.filling.syntax import Node, operands, printed, with_offsets
+from tests.stack.filling.totals import grown, quantities
+from tests.stack.filling.troubled import every_failure_is_growing, overwritten, too_old, troubled
 from tests.stack.filling.truth import Evaluator, NotATotalError, Row, rows_of
 
 from realtime_spend.estimates.ledger import entry_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tests.stack.conftest import Collector, Lived, Prometheus, StartCollector, StartPrometheus
     from tests.stack.filling.queries import Query, Variable
     from tests.stack.filling.recording import Recorded
+    from tests.stack.filling.troubled import Troubled
     from tests.stack.filling.truth import Vector
 
 T = TypeVar("T")
@@ -47,6 +49,11 @@ RANGE = 7 * DAY
 # When the programs are said to have ended, in seconds before now. The oldest is what last week is compared with: it is
 # inside the seven days that Prometheus takes in, and near enough to their end.
 AGES = (360, 3 * HOUR, 14 * HOUR, 2 * DAY + 2 * HOUR, 4 * DAY + 5 * HOUR, 167 * HOUR + 45 * 60)
+# The program of which two processes run under one id.
+SHARES_ITS_ID = "short-1"
+# How far apart the program and the service may be about how long one session was.
+SECONDS_OFF = 0.1
+NOT_TAKEN = "job_instance_stage:otelcol_metric_points_not_taken:sum"
 # So that the few seconds are seen in which the collector was scraped.
 STEP = 1
 
@@ -72,6 +79,9 @@ class Filled:
 
     prometheus: Prometheus
     rows: list[Row]
+    # Nothing is scraped before the first, and the last failures are from after the second.
+    begin: float
+    failing: float
     end: float
 
     def parsed(self, expr: str) -> Node:
@@ -97,8 +107,10 @@ class Filled:
             for series in result
         }
 
-    def has_data(self, expr: str) -> bool:
-        return any(math.isfinite(value) for value in self.prometheus.query(expr, at=self.end).values())
+    def says_something(self, expr: str) -> bool:
+        """Whether it has a value that is not 0; of what says that a series is absent: before there was any."""
+        at = self.begin - 1 if expr.startswith("absent (") else self.end
+        return any(value and math.isfinite(value) for value in self.prometheus.query(expr, at=at).values())
 
     def expected(self, query: Query) -> Vector:
         """What the query must answer if each usage is counted once, in its own window."""
@@ -112,6 +124,16 @@ class Filled:
         return total
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A collector and a Prometheus that know of each other, and the collectors in trouble that are scraped besides."""
+
+    collector: Collector
+    troubled: Troubled
+    prometheus: Prometheus
+    begin: float
+
+
 def replays(recorded: Mapping[str, Recorded], now: float) -> Iterator[Replay]:
     number = count(1)
     for age in AGES:
@@ -120,14 +142,14 @@ def replays(recorded: Mapping[str, Recorded], now: float) -> Iterator[Replay]:
             yield Replay(recorded=program, instant=program.end, onto=onto, number=next(number))
 
 
-def configuration(folder: Path, *, collector_metrics_port: int) -> str:
+def configuration(folder: Path, *, metrics_ports: list[int]) -> str:
     """The shipped configuration, with this test's ports, and rules that are evaluated each second."""
     shipped = queries.REPOSITORY / "prometheus"
     said: Any = yaml.safe_load((shipped / "prometheus.yml").read_text(encoding="utf-8"))
     said["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
     del said["alerting"]
     (job,) = said["scrape_configs"]
-    job["static_configs"] = [{"targets": [f"127.0.0.1:{collector_metrics_port}"]}]
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{port}" for port in metrics_ports]}]
     (folder / "rules").mkdir()
     for path in queries.RULES:
         rules: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -140,38 +162,55 @@ def configuration(folder: Path, *, collector_metrics_port: int) -> str:
 
 @pytest.fixture(scope="module")
 def pipeline(
+    lived: Lived,
     start_prometheus: StartPrometheus,
     start_collector: StartCollector,
     unused_port: Callable[[], int],
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Collector, Prometheus]:
-    """A collector and a Prometheus that know of each other."""
+) -> Pipeline:
     folder, port = tmp_path_factory.mktemp("filled"), unused_port()
-    url = f"http://127.0.0.1:{port}/api/v1/otlp/v1/metrics"
-    collector = start_collector(folder, prometheus_url=url)
-    shipped = configuration(folder, collector_metrics_port=collector.metrics_port)
-    return collector, start_prometheus(folder, port=port, configuration=shipped)
+    collector = start_collector(folder, prometheus_url=f"http://127.0.0.1:{port}/api/v1/otlp/v1/metrics")
+    nobody = f"http://127.0.0.1:{unused_port()}/"
+    others = troubled(start_collector, folder, recorded=lived.recorded["once-1"], nobody=nobody)
+    begin = time.time()
+    shipped = configuration(folder, metrics_ports=[collector.metrics_port, *others.metrics_ports])
+    prometheus = start_prometheus(folder, port=port, configuration=shipped)
+    return Pipeline(collector=collector, troubled=others, prometheus=prometheus, begin=begin)
 
 
 @pytest.fixture(scope="module")
 def filled(
     lived: Lived,
-    pipeline: tuple[Collector, Prometheus],
+    pipeline: Pipeline,
     eventually: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Filled:
-    collector, prometheus = pipeline
+    collector, prometheus = pipeline.collector, pipeline.prometheus
     folder = tmp_path_factory.mktemp("ledgers")
     sent = list(replays(lived.recorded, time.time()))
-    play(sent, port=collector.otlp_http_port, ledger=folder / "taken")
-    # So that there is a refusal to be seen, too; it is in no ledger.
-    too_old = Replay(recorded=sent[0].recorded, instant=sent[0].instant, onto=sent[0].onto - 9 * DAY * NANO, number=0)
-    play([too_old], port=collector.otlp_http_port, ledger=folder / "refused")
+    *most, last = sent
+    play(most, port=collector.otlp_http_port, ledger=folder / "taken")
+    # So that at least the last one is sent between two scrapes.
+    eventually(lambda: prometheus.query(SENT) or None, what="what was sent to be scraped")
+    play([last], port=collector.otlp_http_port, ledger=folder / "taken")
+    shares_its_id = next(replay for replay in sent if replay.recorded.name == SHARES_ITS_ID)
+    play([overwritten(shares_its_id)], port=collector.otlp_http_port, ledger=folder / "overwritten")
+
+    eventually(lambda: prometheus.query(NOT_TAKEN) or None, what="the first failures to be recorded")
+    failing = time.time()
+
+    def fail() -> bool | None:
+        pipeline.troubled.refuse()
+        play([too_old(sent[0])], port=collector.otlp_http_port, ledger=folder / "refused")
+        return every_failure_is_growing(prometheus)
+
+    eventually(fail, what="every kind of failure to be seen")
     wait_until_handed_on(collector)
     handed_on = time.time()
     eventually(lambda: scraped(prometheus), what="the collector to be scraped")
     end = eventually(lambda: evaluated(prometheus, since=handed_on), what="the rules to be evaluated")
-    return Filled(prometheus=prometheus, rows=list(all_rows(sent, lived)), end=end)
+    rows = list(all_rows(sent, lived))
+    return Filled(prometheus=prometheus, rows=rows, begin=pipeline.begin, failing=failing, end=end)
 
 
 def scraped(prometheus: Prometheus) -> bool | None:
@@ -210,8 +249,7 @@ def all_rows(sent: list[Replay], lived: Lived) -> Iterator[Row]:
 def test_every_panel_query_returns_data(filled: Filled, query: Query) -> None:
     answer = filled.answer(query)
     assert answer
-    # Rightly 0 are some of the collector's figures, as nothing was refused at its door, and the falls of totals.
-    assert any(answer.values()) or re.search(r"otelcol|resets\(", query.expr)
+    assert any(answer.values())
     assert all(math.isfinite(value) for value in answer.values())
 
 
@@ -227,18 +265,19 @@ def test_every_variable_has_values_to_choose_from(filled: Filled, variable: Vari
 @stack
 @pytest.mark.parametrize("rule", RECORDED, ids=str)
 def test_every_recording_rule_records_data(filled: Filled, rule: Query) -> None:
-    assert filled.prometheus.query(rule.expr, at=filled.end)
+    assert filled.says_something(rule.expr)
     recorded = rule.where.partition(": ")[2]
-    assert filled.prometheus.query(f'{{__name__="{recorded}"}}', at=filled.end)
+    assert filled.says_something(f'{{__name__="{recorded}"}}')
 
 
 @stack
 @pytest.mark.parametrize("alert", ALERTS, ids=str)
 def test_every_alert_looks_at_data(filled: Filled, alert: Query) -> None:
-    """Whatever it compares is there; what a rule recorded before Prometheus was started cannot be, so it is now's."""
-    looked_at = [printed(without_offsets(operand)) for operand in operands(filled.parsed(alert.expr))]
+    """Whatever it compares is there; where it looks back to before Prometheus was started, it looks back less far."""
+    offset = round((filled.end - filled.failing) * 1000)
+    looked_at = [printed(with_offsets(operand, offset)) for operand in operands(filled.parsed(alert.expr))]
     assert looked_at
-    assert [expr for expr in looked_at if not filled.has_data(expr) and not expr.startswith("absent (")] == []
+    assert [expr for expr in looked_at if not filled.says_something(expr)] == []
 
 
 @stack
@@ -270,26 +309,11 @@ def test_every_total_is_what_the_simulated_service_sent(filled: Filled, query: Q
     assert answer == pytest.approx(expected, rel=1e-9)
 
 
-def grown(prometheus: Prometheus, metric: str, *own: str, at: float) -> dict[tuple[Any, ...], float]:
-    """What a counter grew by in the range, by model and by labels of its own, without what did not grow."""
-    by = [label(name) for name in (names.PROVIDER_NAME, names.MODEL, names.VERSION, *own)]
-    answer = prometheus.query(f"sum by ({', '.join(by)}) ({exactly(series(metric), f'{RANGE}s')})", at=at)
-    found = {}
-    for labels, value in answer.items():
-        provider, model, version, *others = (dict(labels).get(name) for name in by)
-        if value:
-            found[(provider, model, version), *(other or "" for other in others)] = value
-    return found
-
-
 @stack
 def test_every_quantity_of_every_model_is_what_the_simulated_service_told(filled: Filled, lived: Lived) -> None:
     """By its own totals, of each modality and component: the ledger has no part in it."""
     expected = {key: float(value) * len(AGES) for key, value in told_by(lived.truth).counted().items() if value}
-    answer = {}
-    for metric in (names.INPUT_TOKENS, names.CACHE_READ_TOKENS, names.OUTPUT_TOKENS, names.BILLABLE_DURATION):
-        for (model, modality), value in grown(filled.prometheus, metric, names.MODALITY, at=filled.end).items():
-            answer[metric, model, modality] = value
+    answer = quantities(filled.prometheus, window=f"{RANGE}s", at=filled.end)
     assert {metric for metric, *_ in expected} == {metric for metric, *_ in answer}
     assert {modality for _, _, modality in expected} >= {"text", "audio", "unknown"}
     assert answer == pytest.approx(expected, rel=1e-9)
@@ -298,7 +322,7 @@ def test_every_quantity_of_every_model_is_what_the_simulated_service_told(filled
 @stack
 def test_every_cost_of_every_model_is_what_the_simulated_service_would_bill(filled: Filled, lived: Lived) -> None:
     told = told_by(lived.truth)
-    answer = grown(filled.prometheus, names.COST, names.MODALITY, names.COMPONENT, at=filled.end)
+    answer = grown(filled.prometheus, names.COST, names.MODALITY, names.COMPONENT, window=f"{RANGE}s", at=filled.end)
     expected = {(model, *part): float(cost) * len(AGES) for (model, part), cost in told.costs.items() if cost}
     not_split = [key for key in {*expected, *answer} if key[0] in told.not_split and "input" in key[2]]
     inputs = {key: (expected.pop(key, 0), answer.pop(key, 0)) for key in not_split}
@@ -306,7 +330,7 @@ def test_every_cost_of_every_model_is_what_the_simulated_service_would_bill(fill
     assert answer == pytest.approx(expected, rel=1e-9)
 
     # Of an unsplit count the cost is the upper bound, and the width to the lower one is told.
-    width = grown(filled.prometheus, names.COST_UNCERTAINTY, at=filled.end)
+    width = grown(filled.prometheus, names.COST_UNCERTAINTY, window=f"{RANGE}s", at=filled.end)
     assert {model for (model,) in width} == told.not_split == {model for model, *_ in inputs}
     for model in told.not_split:
         would_be, counted = (
@@ -314,6 +338,41 @@ def test_every_cost_of_every_model_is_what_the_simulated_service_would_bill(fill
         )
         assert counted - width[model,] <= would_be * (1 + 1e-9)
         assert would_be <= counted * (1 + 1e-9)
+
+
+@stack
+def test_the_time_of_sessions_is_what_the_simulated_service_saw(filled: Filled, lived: Lived) -> None:
+    """The program and the service each have moments of their own for the begin and the end of a session."""
+    seconds: dict[tuple[Any, ...], float] = {}
+    off: dict[tuple[Any, ...], float] = {}
+    for session in lived.truth["sessions"]:
+        opened, closed = (datetime.fromisoformat(session[key]) for key in ("opened_at", "closed_at"))
+        of_model = (whose(session),)
+        seconds[of_model] = seconds.get(of_model, 0) + (closed - opened).total_seconds() * len(AGES)
+        off[of_model] = off.get(of_model, 0) + SECONDS_OFF * len(AGES)
+    counted = grown(filled.prometheus, names.SESSION_TIME, window=f"{RANGE}s", at=filled.end)
+    assert counted.keys() == seconds.keys()
+    assert {model for model in seconds if abs(counted[model] - seconds[model]) > off[model]} == set()
+
+    # And so is what is divided by it.
+    (panel,) = (query for query in PANELS if "Cost per session minute" in query.where)
+    (cost_per_minute,) = filled.answer(panel).values()
+    cost = float(sum(row.amount for row in filled.rows if row.metric == COST))
+    would_be, width = math.fsum(seconds.values()), math.fsum(off.values())
+    assert width < would_be / 10
+    assert cost / (would_be + width) * 60 <= cost_per_minute <= cost / (would_be - width) * 60
+
+
+@stack
+def test_falls_of_a_total_are_seen_of_processes_that_share_an_id_and_of_no_other(filled: Filled) -> None:
+    (panel,) = (query for query in PANELS if "Resets inside a series" in query.where)
+    falls = {dict(labels)["job"]: value for labels, value in filled.answer(panel).items()}
+    assert falls.keys() == {row.labels["job"] for row in filled.rows if row.metric == COST}
+    assert {job for job, value in falls.items() if value} == {SHARES_ITS_ID}
+    (alert,) = (query for query in ALERTS if query.where.endswith(": RealtimeSpendInstanceIdShared"))
+    found = [dict(labels) for labels in filled.prometheus.query(alert.expr, at=filled.end)]
+    assert {labels["job"] for labels in found} == {SHARES_ITS_ID}
+    assert len({labels["instance"] for labels in found}) == 1
 
 
 def test_most_queries_are_totals_that_can_be_checked() -> None:

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+import http
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
-from grafana.names import COST
+from grafana.names import COST, series
 from tests.stack.conftest import wait_until_handed_on, wait_until_queue_is_empty
+from tests.stack.filling.between import between
 from tests.stack.filling.fleet import Run, run_one, simulator_options
 from tests.stack.filling.recording import Replay, entries_of, play, points_of
-from tests.stack.filling.totals import accounts, growth, spent
+from tests.stack.filling.sent import told_by
+from tests.stack.filling.totals import accounts, grown, growth, quantities, spent
 
 from realtime_spend.simulator import run_in_thread
+from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.stack.conftest import Collector, Lived, Prometheus, StartCollector, StartPrometheus
     from tests.stack.filling.recording import Recorded
+
+    from realtime_spend.simulator import RunningSimulator
 
 # The fleet is run within the setup of the first test that looks at it.
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 HOUR, DAY = 3_600, 86_400
 NANO = 10**9
+# What must have been sent for the comparison to mean something.
+PARTS = {
+    (metric, modality)
+    for metric in (names.INPUT_TOKENS, names.CACHE_READ_TOKENS, names.OUTPUT_TOKENS)
+    for modality in ("text", "audio")
+}
 
 # Refused requests would take their neighbours with them: what the shipped configuration must never do.
 BATCHING = """\
@@ -38,47 +53,139 @@ exporters:
 """
 
 
-def test_an_outage_of_prometheus_and_a_killed_collector_cost_nothing(
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """The simulated service, and the programs that talk to it while their metrics go to a collector."""
+
+    simulator: RunningSimulator
+    ledgers: Path
+    otlp_port: int
+    begin: float = field(default_factory=lambda: round(time.time(), 3))
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def hold(self, *, answers: int, pause: float = 0.0, interval: float = 60) -> None:
+        """Run a program to its end; with a long interval it exports once, when it ends."""
+        url = f"{self.simulator.url.replace('http', 'ws', 1)}/v1/realtime?model=gpt-realtime"
+        run = Run(
+            name=f"program-{next(self.numbers)}",
+            plan=[{"url": url, "transcription": "gpt-4o-transcribe", "answers": answers, "pause": pause}],
+            export_interval=interval,
+        )
+        run_one(run, ledgers=self.ledgers, otlp_endpoint=f"http://127.0.0.1:{self.otlp_port}")
+
+    def is_counted_once(self, prometheus: Prometheus, *, what: str) -> None:
+        """Everything that was sent is in the ledgers and in Prometheus, by modality and component, and once."""
+        self.simulator.wait_idle()
+        truth, end = self.simulator.truth.as_json(), round(time.time() + 1, 3)
+        entries = [entry for folder in self.ledgers.iterdir() for entry in entries_of(folder)]
+        assert {entry.id for entry in entries} == {usage["id"] for usage in truth["usages"]}
+        took = accounts(prometheus, entries, what=what, series=COST, edges=[self.begin, end])
+        assert took.exact == pytest.approx([float(spent(entries))], rel=1e-9), str(took)
+
+        told, window = told_by(truth), f"{round((end - self.begin) * 1000)}ms"
+        tokens = {key: float(value) for key, value in told.counted().items() if value}
+        assert {(metric, modality) for metric, _, modality in tokens} >= PARTS
+        assert quantities(prometheus, window=window, at=end) == pytest.approx(tokens, rel=1e-9)
+        costs = {(whose, *part): float(cost) for (whose, part), cost in told.costs.items() if cost}
+        billed = grown(prometheus, names.COST, names.MODALITY, names.COMPONENT, window=window, at=end)
+        assert len(costs) > len(PARTS)
+        assert billed == pytest.approx(costs, rel=1e-9)
+        for counter in {COST, *(series(metric) for metric, _ in PARTS)}:
+            assert set(prometheus.query(f"resets({counter}[{HOUR}s])", at=end).values()) == {0}, counter
+
+
+@pytest.fixture
+def service(unused_port: Callable[[], int], tmp_path: Path) -> Iterator[Service]:
+    with run_in_thread(simulator_options()) as simulator:
+        yield Service(simulator=simulator, ledgers=tmp_path / "ledgers", otlp_port=unused_port())
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_an_outage_of_prometheus_and_a_killed_collector_cost_nothing(  # noqa: PLR0917 - fixtures
     start_prometheus: StartPrometheus,
     start_collector: StartCollector,
     unused_port: Callable[[], int],
+    service: Service,
+    pool: ThreadPoolExecutor,
     tmp_path: Path,
 ) -> None:
-    begin, port, ledgers = round(time.time(), 3), unused_port(), tmp_path / "ledgers"
     prometheus = start_prometheus(tmp_path, port=unused_port())
-    collector = start_collector(tmp_path, prometheus_url=prometheus.otlp_metrics_url, port=port)
-    numbers = count(1)
-    with run_in_thread(simulator_options()) as simulator, ThreadPoolExecutor(1) as pool:
-        url = f"{simulator.url.replace('http', 'ws', 1)}/v1/realtime?model=gpt-realtime"
-
-        def hold(*, answers: int, pause: float = 0.0, interval: float = 60) -> None:
-            run = Run(
-                name=f"program-{next(numbers)}",
-                plan=[{"url": url, "transcription": "gpt-4o-transcribe", "answers": answers, "pause": pause}],
-                export_interval=interval,
-            )
-            run_one(run, ledgers=ledgers, otlp_endpoint=f"http://127.0.0.1:{port}")
-
-        throughout = pool.submit(hold, answers=30, pause=1, interval=0.8)
-        hold(answers=1)
-        prometheus.stop()
-        # Ended while only the collector knew of it.
-        hold(answers=2)
-        collector.kill()
-        collector = start_collector(tmp_path, prometheus_url=prometheus.otlp_metrics_url, port=port)
-        hold(answers=3, pause=0.4, interval=0.5)
-        was_running = not throughout.done()
-        prometheus = start_prometheus(tmp_path, port=prometheus.port)
-        throughout.result()
-        simulator.wait_idle()
-        wait_until_queue_is_empty(collector)
-        sent = simulator.truth.as_json()["usages"]
-    entries = [entry for folder in ledgers.iterdir() for entry in entries_of(folder)]
-    took = accounts(prometheus, entries, what="over two outages", series=COST, edges=[begin, round(time.time() + 1, 3)])
+    start = partial(start_collector, tmp_path, prometheus_url=prometheus.otlp_metrics_url, port=service.otlp_port)
+    collector = start()
+    throughout = pool.submit(service.hold, answers=30, pause=1, interval=0.8)
+    service.hold(answers=1)
+    prometheus.stop()
+    # Ended while only the collector knew of it.
+    service.hold(answers=2)
+    collector.kill()
+    collector = start()
+    service.hold(answers=3, pause=0.4, interval=0.5)
+    was_running = not throughout.done()
+    prometheus = start_prometheus(tmp_path, port=prometheus.port)
+    throughout.result()
+    wait_until_queue_is_empty(collector)
     assert was_running
-    assert {entry.id for entry in entries} == {usage["id"] for usage in sent}
-    assert took.exact == pytest.approx([float(spent(entries))], rel=1e-9), str(took)
-    assert set(prometheus.query(f"resets({COST}[{HOUR}s])").values()) == {0}
+    service.is_counted_once(prometheus, what="over two outages")
+
+
+# --- Sent twice -------------------------------------------------------------------------------------------------------
+
+
+def test_a_collector_that_is_killed_before_it_hears_that_its_export_was_taken_counts_it_once(  # noqa: PLR0917 - fixtures
+    start_prometheus: StartPrometheus,
+    start_collector: StartCollector,
+    eventually: Callable[..., object],
+    service: Service,
+    pool: ThreadPoolExecutor,
+    tmp_path: Path,
+) -> None:
+    """The next one finds the export in the queue and sends it again, after newer ones of the same process."""
+    prometheus = start_prometheus(tmp_path)
+    with between(prometheus.port) as (hop, port):
+        url = prometheus.otlp_metrics_url.replace(str(prometheus.port), str(port))
+        start = partial(start_collector, tmp_path, prometheus_url=url, port=service.otlp_port)
+        collector = start()
+        throughout = pool.submit(service.hold, answers=14, pause=1, interval=0.8)
+        eventually(lambda: prometheus.query(f"{COST} > 0") or None, what="the first export with money in it")
+        taken = len(hop.taken())
+        hop.answers.clear()
+        eventually(lambda: len(hop.taken()) > taken or None, what="an export whose answer is kept back")
+        unheard = hop.taken()[taken]
+        # Behind the one that waits for its answer, and known to the collector alone.
+        service.hold(answers=2)
+        collector.kill()
+        hop.answers.set()
+        collector = start()
+        was_running = not throughout.done()
+        throughout.result()
+        wait_until_queue_is_empty(collector)
+    assert was_running
+    assert hop.taken().count(unheard) == 2
+    service.is_counted_once(prometheus, what="one export sent twice")
+
+
+def test_an_export_that_prometheus_took_and_is_said_to_have_refused_is_counted_once(
+    start_prometheus: StartPrometheus, start_collector: StartCollector, service: Service, tmp_path: Path
+) -> None:
+    """As a proxy does that gives up on Prometheus while it is still storing."""
+    prometheus = start_prometheus(tmp_path)
+    with between(prometheus.port) as (hop, port):
+        hop.first_told = http.HTTPStatus.SERVICE_UNAVAILABLE
+        url = prometheus.otlp_metrics_url.replace(str(prometheus.port), str(port))
+        collector = start_collector(tmp_path, prometheus_url=url, port=service.otlp_port)
+        service.hold(answers=1)
+        service.hold(answers=7, pause=0.9, interval=0.9)
+        wait_until_queue_is_empty(collector)
+    assert not collector.own_metric("otelcol_exporter_send_failed_metric_points")
+    times = Counter(hop.taken())
+    assert len(times) >= 4
+    assert set(times.values()) == {2}
+    service.is_counted_once(prometheus, what="every export sent twice")
 
 
 # --- Late batches -----------------------------------------------------------------------------------------------------
@@ -109,8 +216,8 @@ def received(
 def exact(prometheus: Prometheus, replays: list[Replay]) -> list[float]:
     """What each of them cost according to Prometheus."""
     end = round(time.time() + 1, 3)
-    series = [f'{COST}{{job="{replay.recorded.name}", instance=~".+-{replay.number}"}}' for replay in replays]
-    return [growth(prometheus, one, begin=end - 20 * DAY, end=end) for one in series]
+    ours = [f'{COST}{{job="{replay.recorded.name}", instance=~".+-{replay.number}"}}' for replay in replays]
+    return [growth(prometheus, one, begin=end - 20 * DAY, end=end) for one in ours]
 
 
 def expected(replays: list[Replay]) -> list[float]:

@@ -211,7 +211,7 @@ def test_what_is_drawn_is_as_high_as_what_it_shows(live: Panels) -> None:
 def test_the_pictures_that_are_checked_in_are_those_that_are_drawn(source: filling.Filled, tmp_path: Path) -> None:
     files = draw_all(source, tmp_path)
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files if file.name != VALUES)
-    boards = ("live-spend", "pipeline-health", VALUES)
+    boards = ("live-spend", "pipeline-health", "estimate-beside-bill", VALUES)
     assert {file.name for file in files} == {file.name for file in PICTURES.iterdir() if file.name.startswith(boards)}
 
 

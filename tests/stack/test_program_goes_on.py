@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import socketserver
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,12 +97,80 @@ def test_where_no_collector_listens_the_program_goes_on(
 
 
 @pytest.mark.stack
+@pytest.mark.parametrize(("protocol", "reason"), [(HTTP, "404"), (GRPC, "UNAVAILABLE")])
 def test_an_endpoint_that_is_no_collector_leaves_the_program_alone(
-    run: Callable[..., Ended], start_prometheus: StartPrometheus, tmp_path: Path
+    run: Callable[..., Ended], start_prometheus: StartPrometheus, tmp_path: Path, protocol: str, reason: str
 ) -> None:
     prometheus = start_prometheus(tmp_path)
-    told = run(endpoint=f"http://127.0.0.1:{prometheus.port}")
-    is_said_once(told, "404")
+    told = run(endpoint=f"http://127.0.0.1:{prometheus.port}", protocol=protocol)
+    is_said_once(told, reason)
+    is_as_without_us(run, told)
+
+
+class MailServer(socketserver.StreamRequestHandler):
+    """Greets, and understands nothing of what it is told."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            self.wfile.write(b"220 mail.example.com ESMTP\r\n")
+            while self.rfile.readline():
+                self.wfile.write(b"500 5.5.2 Syntax error\r\n")
+
+
+class Silent(socketserver.StreamRequestHandler):
+    """Takes everything and says nothing."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            while self.rfile.read(1):
+                pass
+
+
+@contextmanager
+def listening(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    """Listens on a free port of loopback until the end of the block."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        # A connection that nobody closes is no reason to wait.
+        server.daemon_threads, server.block_on_close = True, False
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "handler", "reason"),
+    [
+        (HTTP, MailServer, "220 mail.example.com"),
+        (GRPC, MailServer, "UNAVAILABLE"),
+        (HTTP, Silent, "timeout|timed out"),
+        (GRPC, Silent, "DEADLINE_EXCEEDED"),
+    ],
+    ids=["mail over HTTP", "mail over gRPC", "silence over HTTP", "silence over gRPC"],
+)
+def test_a_port_that_speaks_something_else_leaves_the_program_alone(
+    run: Callable[..., Ended], protocol: str, handler: type[socketserver.BaseRequestHandler], reason: str
+) -> None:
+    with listening(handler) as port:
+        # Not so long as is usual, but long enough for a second attempt.
+        told = run(endpoint=f"http://127.0.0.1:{port}", protocol=protocol, timeout="3")
+    is_said_once(told, reason)
+    is_as_without_us(run, told)
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("protocol", [HTTP, GRPC])
+def test_the_port_of_the_other_protocol_leaves_the_program_alone(
+    programs: Programs, run: Callable[..., Ended], tmp_path: Path, protocol: str
+) -> None:
+    with guarded(programs, tmp_path) as collector:
+        (other,) = collector.endpoints.keys() - {protocol}
+        told = run(endpoint=collector.endpoints[other], protocol=protocol, timeout="3")
+        assert collector.received.read_text() == ""
+    is_said_once(told, "Transient error|Failed to export")
     is_as_without_us(run, told)
 
 

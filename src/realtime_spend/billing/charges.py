@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from realtime_spend.billing.columns import charge_of
-from realtime_spend.billing.rows import CellError, Row, currency_of, day_of, item_of
+from realtime_spend.billing.rows import CellError, ListPrices, Row, currency_of, day_of, item_of
 from realtime_spend.billing.scale import precision_of
 from realtime_spend.billing.statement import MOST_NAMED
 from realtime_spend.core import money
@@ -51,7 +51,7 @@ class Charges:
     """Makes a bill of what a pass over a sheet found."""
 
     def __init__(self, sheet: Sheet, scanned: Scanned, book: RateBook, covers: Callable[[date], bool]) -> None:
-        self._sheet, self._scanned, self._book, self._covers = sheet, scanned, book, covers
+        self._sheet, self._scanned, self._prices, self._covers = sheet, scanned, ListPrices(book), covers
         self._sums = _Sums()
         self._told: Counter[tuple[str, str]] = Counter()
         self._corrected: list[date] = []
@@ -108,7 +108,7 @@ class Charges:
 
     def _item(self, row: Row, day: date, currency: str) -> None:
         try:
-            item = item_of(row, day, currency, self._book, lambda error: self._problem(row.place, error))
+            item = item_of(row, day, currency, self._prices, lambda error: self._problem(row.place, error))
         except CellError as error:
             self._problem(row.place, error)
             return

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from realtime_spend.billing.azure_meters import read_meter
 from realtime_spend.billing.openai_line_items import read_line_item
 from realtime_spend.billing.scale import Block, Evidence, read_block, settle
+from realtime_spend.billing.statement import DECIMAL_COMMA
 from realtime_spend.core import money
 from realtime_spend.core.bills import BilledItem, Meter, Scale
 from realtime_spend.core.line_items import Provider, Scope, Sku, Unit
@@ -25,11 +27,11 @@ _MONTH_FIRST = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?: .*)?").fullmatch
 _DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?: .*)?").fullmatch
 _BARE = re.compile(r"(\d{4})(\d{2})(\d{2})").fullmatch
 _CURRENCY = re.compile(r"[A-Z]{3}").fullmatch
-_THOUSANDS = re.compile(r"-?\d{1,3}(?:\.\d{3})+(?:,\d+)?|-?\d+,\d+").fullmatch
+_WITH_COMMA = re.compile(DECIMAL_COMMA).fullmatch
 _ACCOUNTS = re.compile(r"/accounts/([^/]+)", re.IGNORECASE)
+_COUNTRY_FIRST = re.compile(r"(us)((?:north|south|west)?central|east|west)(\d?)").fullmatch
+_REGIONS = {"euwest": "westeurope", "eunorth": "northeurope", "secentral": "swedencentral"}
 USD = "USD"
-
-Fields = "Mapping[str, str | int | None]"
 
 
 class CellError(ValueError):
@@ -38,6 +40,33 @@ class CellError(ValueError):
     def __init__(self, role: str, message: str) -> None:
         super().__init__(message)
         self.role = role
+
+
+class ListPrices:
+    """What lists say that one token or second of a meter costs. It only tells a token from a thousand of them."""
+
+    def __init__(self, book: RateBook) -> None:
+        self._book = book
+        self._known: dict[tuple[Provider, Meter, str | None, date], Decimal | None] = {}
+
+    def each(self, provider: Provider, meter: Meter, region: str | None, day: date) -> Decimal | None:
+        """Return the price of one unit, None where no card has any."""
+        key = (provider, meter, region, day)
+        if key not in self._known:
+            self._known[key] = self._found(provider, meter, region, day)
+        return self._known[key]
+
+    def _found(self, provider: Provider, meter: Meter, region: str | None, day: date) -> Decimal | None:
+        if meter.model is None or meter.part is None:
+            return None
+        at = datetime.combine(day, time.max, UTC)
+        # Any scope's price will do, where the meter's own is on no card.
+        for scope, version in ((meter.scope, meter.version), (Scope.GLOBAL, meter.version), (Scope.GLOBAL, None)):
+            sku = Sku(provider=provider, model=meter.model, version=version, scope=scope, region=region)
+            prices = self._book.prices(sku, at)
+            if isinstance(prices, Prices) and (rate := prices.rates.get(meter.part)) is not None:
+                return money.divide(rate.unit_price, Decimal(rate.per))
+        return None
 
 
 class Row:
@@ -80,7 +109,7 @@ class Row:
 
 def plain_number(text: str) -> str:
     """Return a number that is written as `1.234,56` with a point instead; anything else as it is."""
-    return text.replace(".", "").replace(",", ".") if _THOUSANDS(text) else text
+    return text.replace(".", "").replace(",", ".") if _WITH_COMMA(text) else text
 
 
 def day_of(text: str) -> date:
@@ -114,7 +143,9 @@ def currency_of(text: str) -> str:
     return code
 
 
-def item_of(row: Row, day: date, currency: str, book: RateBook, note: Callable[[CellError], None]) -> BilledItem | None:
+def item_of(
+    row: Row, day: date, currency: str, prices: ListPrices, note: Callable[[CellError], None]
+) -> BilledItem | None:
     """Return the item that a row of usage is, None where its meter is of another family.
 
     `note` is told of cells that cannot be read where the row's money is counted all the same.
@@ -128,17 +159,17 @@ def item_of(row: Row, day: date, currency: str, book: RateBook, note: Callable[[
     meter = (
         read_line_item(name, row.text("consumed_unit") or row.text("unit"))
         if is_openai
-        else read_meter(name, row.text("meter_id") or None)
+        else _meter(name, row.text("meter_id") or None)
     )
     if not meter.is_realtime:
         return None
     cost = row.needed("cost")
     to_usd = _to_usd(row, cost, currency, note)
-    region = re.sub(r"\s", "", row.text("region")).lower() or None
+    region = region_of(row.text("region"))
     quantity, scale = (
         (None, Scale.UNSETTLED)
         if meter.part is None
-        else _quantity(row, meter, cost, _each(book, provider, meter, region, day), note)
+        else _quantity(row, meter, cost, prices.each(provider, meter, region, day), note)
     )
     return BilledItem(
         day=day,
@@ -155,11 +186,24 @@ def item_of(row: Row, day: date, currency: str, book: RateBook, note: Callable[[
     )
 
 
+@lru_cache(maxsize=4096)
+def _meter(name: str, meter_id: str | None) -> Meter:
+    return read_meter(name, meter_id)
+
+
 def account_of(resource: str) -> str | None:
     """Return the account that a resource's id names: what follows `/accounts/`, else its last segment."""
     found = _ACCOUNTS.search(resource)
     name = found[1] if found else resource.rstrip("/").rpartition("/")[2]
     return name.strip().lower() or None
+
+
+def region_of(text: str) -> str | None:
+    """Return a region as deployments name it: `eastus2`, also where a bill says `US East 2`."""
+    name = re.sub(r"\s", "", text).lower()
+    if found := _COUNTRY_FIRST(name):
+        return f"{found[2]}us{found[3]}"
+    return _REGIONS.get(name, name) or None
 
 
 def _to_usd(row: Row, cost: Decimal, currency: str, note: Callable[[CellError], None]) -> Decimal | None:
@@ -175,18 +219,6 @@ def _to_usd(row: Row, cost: Decimal, currency: str, note: Callable[[CellError], 
         return money.divide(Decimal(1), rate)
     if in_usd and cost:
         return money.divide(in_usd, cost)
-    return None
-
-
-def _each(book: RateBook, provider: Provider, meter: Meter, region: str | None, day: date) -> Decimal | None:
-    """Return the list price of one token or second. It only tells a token from a thousand: any scope's will do."""
-    if meter.model is None or meter.part is None:
-        return None
-    at = datetime.combine(day, time.max, UTC)
-    for scope, version in ((meter.scope, meter.version), (Scope.GLOBAL, meter.version), (Scope.GLOBAL, None)):
-        prices = book.prices(Sku(provider=provider, model=meter.model, version=version, scope=scope, region=region), at)
-        if isinstance(prices, Prices) and (rate := prices.rates.get(meter.part)) is not None:
-            return money.divide(rate.unit_price, Decimal(rate.per))
     return None
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from realtime_spend.billing.sheets import Sheet
 
-_MEMORY = "512MB"
+# Far more than a bill of millions of rows takes: rows about Realtime are held, and there may be a million of them.
+_MEMORY = "2GB"
 _EVERY_SECONDS = 0.1
 
 
@@ -194,7 +195,9 @@ def _rejected(connection: DuckDBPyConnection) -> tuple[list[Rejected], bool]:
     if known is None:
         return [], False
     found = connection.execute(
-        "SELECT line, min_by(column_name, column_idx), min_by(coalesce(error_message, error_type::VARCHAR), column_idx), count(*) "
+        "SELECT line, min_by(column_name, column_idx), "
+        "coalesce(min_by(error_message, column_idx), any_value(error_message), any_value(error_type)::VARCHAR), "
+        "count(*) "
         "FROM reject_errors GROUP BY line ORDER BY line"
     ).fetchall()
     rows = [

@@ -159,14 +159,13 @@ class _Whole(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         room, unpacked = len(buffer), b""
         while not unpacked:
-            packed = self._unpack.unconsumed_tail or self._file.read(_CHUNK)
-            if self._unpack.eof:
-                # Files that were joined follow each other as they are.
-                packed = self._unpack.unused_data + packed
-                self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            packed = self._unpack.unconsumed_tail or self._unpack.unused_data or self._file.read(_CHUNK)
             if not packed:
                 self.is_cut = not self._unpack.eof
                 return 0
+            if self._unpack.eof:
+                # Files that were joined follow each other as they are.
+                self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
             try:
                 unpacked = self._unpack.decompress(packed, room)
             except zlib.error:

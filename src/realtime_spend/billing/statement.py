@@ -19,6 +19,8 @@ NAMED = ("rt", "realtime", "aud", "transcr", "trscb", "tcrb", "whisper", "transl
 CATEGORIES = ("cognitive", "foundry", "openai")
 # And these name them whatever the category is called next.
 _TELLING = ("gpt", "voice live", "whisper")
+# A number with a comma before its fraction, or points between its thousands.
+DECIMAL_COMMA = r"-?(?:\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d+,\d+)(?:[eE][+-]?\d+)?"
 # How many decimal digits the binary fractions of Parquet hold.
 DIGITS = {"DOUBLE": 15, "FLOAT": 6}
 # So many rows that something is wrong with are named one by one.
@@ -38,7 +40,8 @@ def statement(sheet: Sheet, types: Mapping[str, str], *, numbered: bool) -> str:
     taken = ", ".join(f"{_name(role)} := {_name(role)}" for role in roles)
     amount = "r_cost"
     if sheet.has_decimal_comma:
-        amount = "replace(replace(r_cost, '.', ''), ',', '.')"
+        plain = "replace(replace(r_cost, '.', ''), ',', '.')"
+        amount = f"CASE WHEN regexp_full_match(r_cost, '{DECIMAL_COMMA}') THEN {plain} ELSE r_cost END"
     lowest = f"min(place, {MOST_NAMED})" if numbered else "NULL"
     others = f"min(place, {MOST_NAMED}) FILTER (NOT ours AND amount IS NULL)" if numbered else "NULL"
     return f"""

@@ -17,7 +17,8 @@ from realtime_spend.core import money, wording
 from realtime_spend.core.compared import Group
 from realtime_spend.core.day_shift import shift_exact_days, shift_whole_days
 from realtime_spend.core.drift import Cause
-from realtime_spend.core.price_causes import expect_prices, name_prices, other_scope, split
+from realtime_spend.core.expected_prices import expect_prices
+from realtime_spend.core.price_causes import name_prices, other_scope, split
 from realtime_spend.core.quantity_causes import cache, lost, observed_twice, split_unknown, transcription
 from realtime_spend.core.settling import settled_from
 from realtime_spend.core.traffic import unobserved
@@ -94,7 +95,7 @@ def _rest(cell: Compared, evidence: Evidence) -> None:
     row, rest = cell.row, cell.money_left
     said = wording.amount(rest, evidence.currency)
     if rest.copy_abs() <= cell.rounding:
-        cell.put(Cause.ROUNDING, rest, f"{said} is below what the bill states: {len(cell.billed)} rows of it.")
+        cell.put(Cause.ROUNDING, rest, wording.rounding(rest, len(cell.billed), evidence.currency))
     else:
         billed = wording.units(cell.billed_quantity, row.unit)
         counted = wording.units(row.estimated_quantity or money.ZERO, row.unit)

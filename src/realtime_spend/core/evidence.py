@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
+from realtime_spend.core.listed_prices import ListedPrices
 from realtime_spend.core.price_history import PriceHistory
 from realtime_spend.core.rates import ModelKind
 from realtime_spend.core.usage import Kind, Reported
@@ -33,12 +34,12 @@ class Evidence:
     book: RateBook
     currency: str
     at: datetime
-    history: PriceHistory = field(init=False)
+    listed: ListedPrices = field(init=False)
     # Gaps whose model nobody knows, by kind: each is evidence once, whichever model takes it first.
     _used: Counter[tuple[date, Provider, str | None, Kind]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "history", PriceHistory(self.book))
+        object.__setattr__(self, "listed", ListedPrices(PriceHistory(self.book)))
 
     def is_transcription(self, group: GroupKey) -> bool:
         """Whether the model of `group` is one that transcribes, by a price list or by a gap that names it."""
@@ -135,8 +136,8 @@ class Lost:
         """Say what they are."""
         lost = sum(count for gap, count in zip(self.gaps, self.counts, strict=True) if gap.reported is Reported.LOST)
         missing = self.count - lost
-        said = [f"{lost} responses were created and never done"] if lost else []
-        said += [f"{missing} responses came without usage"] if missing else []
+        said = [f"{_responses(lost)} {'was' if lost == 1 else 'were'} created and never done"] if lost else []
+        said += [f"{_responses(missing)} came without usage"] if missing else []
         return " and ".join(said)
 
     def _each(self, gap: Gap, part: Part, cells: Sequence[Compared]) -> Decimal | None:
@@ -147,6 +148,10 @@ class Lost:
             return None if not any(cell.estimated for cell in cells) else money.ZERO
         used = money.add(*(cell.estimated for cell in cells if cell.row.part == part))
         return money.divide(used, Decimal(counted))
+
+
+def _responses(count: int) -> str:
+    return "1 response" if count == 1 else f"{count} responses"
 
 
 def _place(group: GroupKey) -> tuple[date, Provider, str | None]:

@@ -45,7 +45,7 @@ class Exchange:
             return own
         days = self._days.get(currency)
         if days:
-            return days.get(day) or days[min(days, key=lambda known: (abs(known - day), known))]
+            return days[min(days, key=lambda known: (abs(known - day), known))]
         return self._fx.get(currency)
 
     def convert(self, amount: Decimal, currency: str, day: date, items: Iterable[BilledItem] = ()) -> Decimal | None:

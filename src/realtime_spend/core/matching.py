@@ -59,6 +59,11 @@ class _Use(NamedTuple):
     scope: Scope | None
     region: str | None
 
+    @property
+    def model_key(self) -> _Model:
+        """The model, where it was used."""
+        return self.provider, self.account, self.model
+
 
 class RateClasses:
     """Tells versions apart by what they cost: those with the same rates join one another, others never do."""
@@ -143,42 +148,45 @@ def _joined(other: set[_T], own: set[_T]) -> _T | None:
     return next(iter(answers)) if len(answers) == 1 else None
 
 
-def _by_scope(counted: list[_Use], billed: list[_Use]) -> tuple[list[_Use], list[_Use]]:
-    """Give a scope to what has none, by the scopes of its model in the whole range: a day may lack a model."""
+class _Scopes:
+    """The scopes that one side tells of each model, by day and in the whole range."""
 
-    def known(uses: list[_Use]) -> dict[tuple[Provider, str | None, str | None], set[Scope]]:
-        found: dict[tuple[Provider, str | None, str | None], set[Scope]] = {}
+    def __init__(self, uses: list[_Use]) -> None:
+        self._by_day: dict[tuple[date, _Model], set[Scope]] = {}
+        self._ever: dict[_Model, set[Scope]] = {}
         for use in uses:
-            scopes = found.setdefault((use.provider, use.account, use.model), set())
+            today = self._by_day.setdefault((use.day, use.model_key), set())
+            ever = self._ever.setdefault(use.model_key, set())
             # Provisioned capacity is billed by the hour, so that no meter of tokens means it.
             if use.scope not in (None, Scope.PROVISIONED):
-                scopes.add(use.scope)
-        return found
+                today.add(use.scope)
+                ever.add(use.scope)
 
-    of_counted, of_billed = known(counted), known(billed)
+    def of(self, use: _Use) -> set[Scope] | None:
+        """Return the scopes of the model on the day of `use`; of any day where it was not used; None where never."""
+        today = self._by_day.get((use.day, use.model_key))
+        return self._ever.get(use.model_key) if today is None else today
 
-    def settled(use: _Use, other: set[Scope], own: set[Scope], *, is_unsplit: bool) -> _Use:
-        if use.scope is None:
-            return use._replace(scope=_joined(other, own))
-        # A bill that tells no scopes of a model has those of several in one row.
-        return use._replace(scope=None) if is_unsplit and use.scope is not Scope.PROVISIONED else use
 
-    def both(use: _Use) -> tuple[set[Scope], set[Scope], bool]:
-        key = (use.provider, use.account, use.model)
-        here, there = of_counted.get(key, set()), of_billed.get(key, set())
-        return here, there, key in of_billed and not there and len(here) > 1
+def _by_scope(counted: list[_Use], billed: list[_Use]) -> tuple[list[_Use], list[_Use]]:
+    """Give a scope to what has none: the only one that the other side has of its model."""
+    here, there = _Scopes(counted), _Scopes(billed)
 
     def of_estimate(use: _Use) -> _Use:
-        here, there, is_unsplit = both(use)
-        return settled(use, there, here, is_unsplit=is_unsplit)
+        ours, theirs = here.of(use) or set(), there.of(use)
+        if use.scope is None:
+            return use._replace(scope=_joined(theirs or set(), ours))
+        # A bill that tells no scopes of a model has those of several in one row.
+        is_unsplit = theirs is not None and not theirs and len(ours) > 1
+        return use._replace(scope=None) if is_unsplit and use.scope is not Scope.PROVISIONED else use
 
     def of_item(use: _Use) -> _Use:
-        here, there, _ = both(use)
-        return settled(use, here, there, is_unsplit=False)
+        return use if use.scope else use._replace(scope=_joined(here.of(use) or set(), there.of(use) or set()))
 
     return [of_estimate(use) for use in counted], [of_item(use) for use in billed]
 
 
+_Model = tuple["Provider", "str | None", "str | None"]
 _Place = tuple["Provider", "str | None", "str | None", "Scope | None"]
 
 

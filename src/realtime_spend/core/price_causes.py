@@ -10,50 +10,19 @@ from realtime_spend.core.bills import Scale
 from realtime_spend.core.compared import Compared, Price, agree
 from realtime_spend.core.drift import Cause
 from realtime_spend.core.line_items import Scope
-from realtime_spend.core.matching import end_of
-from realtime_spend.core.price_fits import Ratio, discount_fits, exchange_fit, factor_fits, list_fits, listed
+from realtime_spend.core.price_fits import Ratio, discount_fits, exchange_fit, factor_fits, list_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from realtime_spend.core.evidence import Evidence
 
-_ONE = Decimal(1)
-_SAME = Decimal("0.001")
-_NEAR = Decimal("0.02")
 # A quantity whose scale was assumed is believed where its price comes out near the estimated one: the other scale is a
 # thousand times off.
 _PLAUSIBLE = (Decimal("0.5"), Decimal(2))
 _FEWEST = 2
 # What rounding to 12 places leaves of a price without an end belongs to the quantity.
 _DUST = Decimal("1e-11")
-
-
-def expect_prices(cells: Sequence[Compared], evidence: Evidence) -> None:
-    """Give what was billed without having been counted the price that we would have estimated it at.
-
-    That is the billed price, unless what was counted of the same model (else of the same account) is billed at another
-    price than estimated and the price lists, times that ratio, give the billed price: a surcharge or a discount is then
-    on these tokens too.
-    """
-    by_model: dict[object, list[Ratio]] = {}
-    by_account: dict[object, list[Ratio]] = {}
-    for cell in cells:
-        ratio = Ratio.of(cell)
-        if ratio is not None and ratio.doubt < _SAME:
-            row = cell.row
-            by_model.setdefault((row.day, row.provider, row.account, row.model), []).append(ratio)
-            by_account.setdefault((row.day, row.provider, row.account), []).append(ratio)
-    for cell in cells:
-        billed, row = cell.billed_price, cell.row
-        if cell.price is not None or billed is None or cell.unpriced:
-            continue
-        known = by_model.get((row.day, row.provider, row.account, row.model))
-        known = known or by_account.get((row.day, row.provider, row.account))
-        usual = _median(known) if known else _ONE
-        cell.price = billed
-        if money.subtract(usual, _ONE).copy_abs() > _SAME:
-            cell.price = _list_price(cell, billed, usual, evidence) or billed
 
 
 def split(cell: Compared, evidence: Evidence) -> Decimal:
@@ -90,14 +59,13 @@ def split(cell: Compared, evidence: Evidence) -> Decimal:
     return price
 
 
-def name_prices(priced: Iterable[tuple[Compared, Decimal]], evidence: Evidence) -> None:
+def name_prices(priced: Sequence[tuple[Compared, Decimal]], evidence: Evidence) -> None:
     """Put each difference in price under its cause, and say what the billed price fits."""
     found = [(cell, cost) for cell, cost in priced if cost]
-    commons = _Commons([cell for cell, _ in priced])
+    commons = _Commons([cell for cell, _ in priced] if found else ())
     for cell, cost in found:
         if cost.copy_abs() <= cell.rounding:
-            said = wording.amount(cost, evidence.currency)
-            cell.put(Cause.ROUNDING, cost, f"{said} is below what the bill states: {len(cell.billed)} rows of it.")
+            cell.put(Cause.ROUNDING, cost, wording.rounding(cost, len(cell.billed), evidence.currency))
         else:
             cell.put(Cause.PRICE, cost, _words(cell, commons, evidence))
 
@@ -137,28 +105,6 @@ def _move_scope(ours: Sequence[Compared], theirs: Sequence[Compared]) -> None:
         said = f"were counted as version {counted.version} and billed as {billed.version}"
     for cell in (*ours, *theirs):
         cell.take(Cause.PRICE, cell.left, f"The same {wording.units(cell.left.copy_abs(), cell.row.unit)} {said}.")
-
-
-def _median(ratios: Sequence[Ratio]) -> Decimal:
-    return sorted(ratio.value for ratio in ratios)[len(ratios) // 2]
-
-
-def _list_price(cell: Compared, billed: Price, usual: Decimal, evidence: Evidence) -> Price | None:
-    """Return the list price that the billed one is `usual` times of, in the bill's currency."""
-    rates = {item.to_usd for item in cell.billed}
-    rate = next(iter(rates)) if len(rates) == 1 else None
-    for scope in (Scope.GLOBAL, cell.row.scope):
-        regions = {item.region for item in cell.billed} if scope is Scope.REGIONAL else {None}
-        found = listed(cell, scope, next(iter(regions)), end_of(cell.row.day), evidence)
-        if found is None:
-            continue
-        price = (
-            found if evidence.currency == "USD" or not rate else Price(money.divide(found.cost, rate), found.quantity)
-        )
-        times = billed.times(price)
-        if times is not None and money.subtract(times, usual).copy_abs() <= money.multiply(usual, _NEAR):
-            return price
-    return None
 
 
 def _set_apart(cell: Compared, unpriced: Decimal, evidence: Evidence) -> Decimal:

@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING
 from realtime_spend.core import money, wording
 from realtime_spend.core.compared import Price
 from realtime_spend.core.exchange import USD
-from realtime_spend.core.line_items import Provider, Scope, Sku
-from realtime_spend.core.matching import end_of
-from realtime_spend.core.rates import Reason
+from realtime_spend.core.line_items import Provider, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
     from realtime_spend.core.compared import Compared
     from realtime_spend.core.evidence import Evidence
 
@@ -33,11 +28,6 @@ _FACTORS = {
         (Decimal("1.32"), "the regional price of North Europe"),
     ),
     Provider.OPENAI: ((Decimal("1.1"), "the price with data residency"),),
-}
-_SCOPES = {
-    Scope.GLOBAL: "the global price",
-    Scope.DATAZONE: "the data-zone price",
-    Scope.RESIDENCY: "the price with data residency",
 }
 
 
@@ -66,36 +56,23 @@ class Ratio:
         return money.subtract(self.value, expected).copy_abs() <= near
 
 
-def listed(cell: Compared, scope: Scope | None, region: str | None, at: datetime, evidence: Evidence) -> Price | None:
-    """Return what the price lists say of the part of `cell`, for that scope and region at that instant, in USD."""
-    row = cell.row
-    if row.model is None:
-        return None
-    sku = Sku(provider=row.provider, model=row.model, version=row.version, scope=scope, region=region)
-    prices = evidence.history.prices(sku, at)
-    if isinstance(prices, Reason) or prices.currency != USD:
-        return None
-    rate = prices.rates.get(cell.part)
-    return None if rate is None else Price(rate.unit_price, Decimal(rate.per))
-
-
-def reference(cell: Compared, evidence: Evidence) -> Price | None:
+def reference(cell: Compared) -> Price | None:
     """Return what a unit was estimated at in USD, before it was converted into the bill's currency."""
     costs = [item.cost for item in cell.estimates if item.cost is not None and item.currency == USD]
     if len(costs) == len(cell.estimates) and costs and cell.estimated > 0:
         return Price(money.add(*costs), cell.estimated)
-    if cell.estimates:
+    if cell.estimates or cell.price is None or not cell.row.to_usd:
         return None
-    return listed(cell, None, None, end_of(cell.row.day), evidence)
+    return Price(money.multiply(cell.price.cost, cell.row.to_usd), cell.price.quantity)
 
 
 def list_fits(cell: Compared, ratio: Ratio, evidence: Evidence) -> list[str]:
     """Return every listed price of this part that the billed one is."""
-    base = reference(cell, evidence)
+    base = reference(cell)
     if base is None:
         return []
     found: list[str] = []
-    for said, price in _candidates(cell, evidence):
+    for said, price in evidence.listed.all(cell):
         times = price.times(base)
         if times is not None and times != _ONE and ratio.fits(times) and said not in found:
             found.append(said)
@@ -124,7 +101,7 @@ def discount_fits(cell: Compared, ratio: Ratio) -> list[str]:
 
 def exchange_fit(cell: Compared, ratio: Ratio, evidence: Evidence) -> list[str]:
     """Return the rate of exchange by which the prices would be the same, where the bill is in another currency."""
-    base = reference(cell, evidence)
+    base = reference(cell)
     if evidence.currency == USD or base is None or cell.price is None or not ratio.value:
         return []
     used = base.times(cell.price)
@@ -132,45 +109,3 @@ def exchange_fit(cell: Compared, ratio: Ratio, evidence: Evidence) -> list[str]:
         return []
     wanted = wording.factor(money.divide(used, ratio.value))
     return [f"a rate of exchange of {wanted} USD for one {evidence.currency} instead of {wording.factor(used)}"]
-
-
-def _candidates(cell: Compared, evidence: Evidence) -> Iterator[tuple[str, Price]]:
-    day = end_of(cell.row.day)
-    for scope, said in _SCOPES.items():
-        price = listed(cell, scope, None, day, evidence)
-        if price is not None:
-            yield said, price
-    yield from _regional(cell, day, evidence)
-    yield from _dated(cell, day, evidence)
-
-
-def _regional(cell: Compared, day: datetime, evidence: Evidence) -> Iterator[tuple[str, Price]]:
-    """Yield each regional price once, with all the regions that have it."""
-    regions: dict[Price, list[str]] = {}
-    if cell.row.model is None:
-        return
-    for region in evidence.history.regions(cell.row.provider, cell.row.model):
-        price = listed(cell, Scope.REGIONAL, region, day, evidence)
-        if price is not None:
-            regions.setdefault(price, []).append(region)
-    for price, names in regions.items():
-        yield f"the regional price of {wording.several(names, 'or')}", price
-
-
-def _dated(cell: Compared, day: datetime, evidence: Evidence) -> Iterator[tuple[str, Price]]:
-    """Yield the prices of other times: which of them a bill still has, or has already."""
-    row = cell.row
-    if row.model is None:
-        return
-    sku = Sku(provider=row.provider, model=row.model, version=row.version, scope=row.scope)
-    scopes = {row.scope, *(item.scope for item in cell.estimates)}
-    regions = {item.region for item in cell.estimates} | {item.region for item in cell.billed}
-    for scope in sorted(scopes, key=str):
-        for region in sorted(regions, key=str) if scope is Scope.REGIONAL else [None]:
-            before, now = None, listed(cell, scope, region, day, evidence)
-            for instant in evidence.history.changes(sku):
-                price = listed(cell, scope, region, instant, evidence)
-                if price not in (None, now, before):
-                    when = "older" if instant <= day else "newer"
-                    yield f"the {when} price that begins on {instant:%Y-%m-%d}", price
-                before = price

@@ -23,10 +23,14 @@ class PriceHistory:
 
     def prices(self, sku: Sku, at: datetime) -> Prices | Reason:
         """Return the rates that held for `sku` at the instant `at`, or the reason why there is none."""
-        key = (sku, bisect_right(self.changes(sku), at))
+        key = (sku, self.period(sku, at))
         if key not in self._held:
             self._held[key] = self._book.prices(sku, at)
         return self._held[key]
+
+    def period(self, sku: Sku, at: datetime) -> int:
+        """Return the number of the stretch of time around `at` in which the rates of `sku` do not change."""
+        return bisect_right(self.changes(sku), at)
 
     def changes(self, sku: Sku) -> list[datetime]:
         """Return the instants at which the rates of `sku` may change, in order."""

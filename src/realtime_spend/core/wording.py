@@ -37,6 +37,12 @@ def amount(cost: Decimal, currency: str) -> str:
     return f"{significant(cost, 3)} {currency}"
 
 
+def rounding(cost: Decimal, rows: int, currency: str) -> str:
+    """Say that `cost` is what rounding leaves of so many rows of a bill."""
+    where = "in its one row" if rows == 1 else f"in its {rows} rows"
+    return f"{amount(cost, currency)} is below what the bill states {where}."
+
+
 def unit_price(cost: Decimal, quantity: Decimal, unit: Unit | None, currency: str) -> str:
     """Write what `quantity` units cost in the words of a price page: `32 USD per 1M tokens`."""
     per, words = _PER[unit or Unit.TOKENS]

@@ -184,18 +184,23 @@ def sending(port: int) -> Callable[[ExportMetricsServiceRequest], None]:
     """Returns what posts a request to a collector, and insists on being told that it was taken."""
 
     def send(request: ExportMetricsServiceRequest) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_SECONDS)
-        try:
-            headers = {"Content-Type": "application/x-protobuf"}
-            connection.request("POST", "/v1/metrics", request.SerializeToString(), headers)
-            answer = connection.getresponse()
-            body = answer.read()
-            assert answer.status == http.HTTPStatus.OK, body
-            assert ExportMetricsServiceResponse.FromString(body).partial_success.rejected_data_points == 0
-        finally:
-            connection.close()
+        status, body = posted(port, request)
+        assert status == http.HTTPStatus.OK, body
+        assert ExportMetricsServiceResponse.FromString(body).partial_success.rejected_data_points == 0
 
     return send
+
+
+def posted(port: int, request: ExportMetricsServiceRequest) -> tuple[int, bytes]:
+    """Posts a request to a collector; returns what it answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_SECONDS)
+    try:
+        headers = {"Content-Type": "application/x-protobuf"}
+        connection.request("POST", "/v1/metrics", request.SerializeToString(), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 def entries_of(ledger: Path) -> list[Entry]:

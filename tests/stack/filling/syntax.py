@@ -50,13 +50,15 @@ def without_filters(node: Any) -> Any:
     return {key: without_filters(value) for key, value in node.items()}
 
 
-def without_offsets(node: Any) -> Any:
-    """The same expression, asked of now: what a rule has recorded begins only when Prometheus is started."""
+def with_offsets(node: Any, offset: int) -> Any:
+    """The same expression, which looks back less far wherever it looks back: by so many milliseconds."""
     if isinstance(node, list):
-        return [without_offsets(one) for one in node]
+        return [with_offsets(one, offset) for one in node]
     if not isinstance(node, dict):
         return node
-    return {key: 0 if key == "offset" else without_offsets(value) for key, value in node.items()}
+    return {
+        key: (offset if value else 0) if key == "offset" else with_offsets(value, offset) for key, value in node.items()
+    }
 
 
 def printed(node: Node) -> str:

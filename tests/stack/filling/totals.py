@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from grafana.names import label, series
 
 from realtime_spend.core import money
+from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +28,27 @@ def exactly(series: str, window: str) -> str:
     """What each series grew by in a window: what it said last in it minus what it had said before, or minus 0."""
     last = f"last_over_time({series}[{window}])"
     return f"({last} - (last_over_time({series}[{BEFORE}] offset {window}) or {last} * 0))"
+
+
+def grown(prometheus: Prometheus, metric: str, *own: str, window: str, at: float) -> dict[tuple[Any, ...], float]:
+    """What a counter grew by, by model and by labels of its own, without what did not grow."""
+    by = [label(name) for name in (names.PROVIDER_NAME, names.MODEL, names.VERSION, *own)]
+    answer = prometheus.query(f"sum by ({', '.join(by)}) ({exactly(series(metric), window)})", at=at)
+    found = {}
+    for labels, value in answer.items():
+        provider, model, version, *others = (dict(labels).get(name) for name in by)
+        if value:
+            found[(provider, model, version), *(other or "" for other in others)] = value
+    return found
+
+
+def quantities(prometheus: Prometheus, *, window: str, at: float) -> dict[tuple[Any, ...], float]:
+    """What the counters of tokens and of time grew by, by their names, by model and by modality."""
+    return {
+        (metric, *key): value
+        for metric in (names.INPUT_TOKENS, names.CACHE_READ_TOKENS, names.OUTPUT_TOKENS, names.BILLABLE_DURATION)
+        for key, value in grown(prometheus, metric, names.MODALITY, window=window, at=at).items()
+    }
 
 
 def growth(prometheus: Prometheus, series: str, *, begin: float, end: float) -> float:
