@@ -18,6 +18,7 @@ LIBRARIES = (
     "opentelemetry-sdk",
     "opentelemetry-instrumentation",
     "wrapt",
+    "duckdb",
 )
 
 

@@ -16,7 +16,7 @@ from bench.tables import BEGIN, END, Table, between_marks
 
 _ROOT = Path(__file__).resolve().parents[1]
 # The others need environments of their own, which is too much for a test.
-_HERE = [program for program in PROGRAMS if program != "peers"]
+_HERE = [program for program in PROGRAMS if program not in {"peers", "bills"}]
 _FIGURES = {"bare", "with us", "added"}
 
 
@@ -30,6 +30,17 @@ def test_a_program_of_the_bench_measures_what_its_rows_say(program: str) -> None
     assert rows
     for row in rows:
         assert {name: float(row[name]) for name in _FIGURES}["with us"] > 0, row
+
+
+def test_a_bill_is_held_against_a_bare_scan_of_it() -> None:
+    command = [sys.executable, "-m", "bench.bills", "--quick", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    [table] = json.loads(done.stdout)
+    bare, reconciled = (dict(zip(table["columns"], row, strict=True)) for row in table["rows"])
+    assert bare["of the bare scan"] == "1.00x"
+    assert float(reconciled["of the bare scan"].rstrip("x")) > 0
+    assert min(float(row["peak MB"]) for row in (bare, reconciled)) > 0
 
 
 def test_all_tables_are_printed_with_the_machine() -> None:
