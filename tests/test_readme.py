@@ -36,7 +36,7 @@ def _run(command: list[str], cwd: Path) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """What was printed, without what differs from run to run: ports, the temporary folder, the day, blanks at the end."""
+    """What was printed, without what differs from run to run: ports, the temporary folder, the day, trailing blanks."""
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
     text = re.sub(r"\d{4}-\d\d-\d\d", "DAY", text)
     text = re.sub(r"\S*realtime-spend-demo[\w-]*", "FOLDER", text)
