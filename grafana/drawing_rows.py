@@ -39,7 +39,8 @@ def bars(axes: Axes, panel: Mapping[str, Any], shown: Sequence[Shown]) -> None:
             text.set_horizontalalignment("left")
             text.set_bbox({"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1})
     else:
-        every = max(1, len(keys) // 8)
+        # A date takes the room of some three bars.
+        every = max(1, -(-len(keys) // 6))
         axes.set_xticks(range(0, len(keys), every), labels=keys[::every])
         axes.axhline(0, color="black", lw=0.5)
     if len(columns) > 1:

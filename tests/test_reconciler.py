@@ -165,19 +165,17 @@ def test_a_bill_of_which_nothing_can_be_read_is_refused_with_its_own_problem(
         answer(Question(ledger=ledger, bills=(bill,), at=AT), book=book)
 
 
-def test_a_ledger_of_other_days_is_refused_unless_these_days_are_meant(
+def test_a_ledger_of_other_days_counted_nothing_of_the_bill_and_is_said(
     ledger: Path, book: RateBook, tmp_path: Path
 ) -> None:
     day = date(2026, 10, 5)
     usages = conversations(AZURE, days=[day])
     bill = write_bill(draft_bill(usages, provider=BillForm.MCA.provider), BillForm.MCA, tmp_path)
-    question = Question(ledger=ledger, bills=(bill,), at=AT)
-    with pytest.raises(ValueError, match=f"the bill covers {day} to {day}, the ledger has {FIRST} to {LAST}"):
-        answer(question, book=book)
-    found = answer(replace(question, first=day, last=day), book=book)
+    found = answer(Question(ledger=ledger, bills=(bill,), at=AT), book=book)
     assert {share.cause for share in found.shares} == {Cause.UNOBSERVED_TRAFFIC}
     assert [problem.message for problem in found.problems] == [
-        f"the bill has usage from {day} to {day}, the ledger on none of these days: the rest is in the drift"
+        f"the ledger has {FIRST} to {LAST}: if these are not the days of the bill, give the other ledger",
+        f"the bill has usage from {day} to {day}, the ledger on none of these days: the rest is in the drift",
     ]
 
 

@@ -139,8 +139,13 @@ def _days(question: Question, bill: Bill) -> tuple[date, date]:
 def _why_nothing(bill: Bill) -> str:
     if not bill.problems:
         return "the bill has no row of any of these days; look at --from, --to and --bill"
-    more = len(bill.problems) - 1
-    return sentence_of(bill.problems[0]) + (f" (and {more} more like it)" if more else "")
+    first, *others = bill.problems
+    alike = sum(other.message == first.message for other in others)
+    more = [
+        *([f"{alike} more like it"] if alike else []),
+        *([f"{len(others) - alike} of other kinds"] if len(others) > alike else []),
+    ]
+    return sentence_of(first) + (f" (and {' and '.join(more)})" if more else "")
 
 
 # --- The estimate ----------------------------------------------------------------------------------------------------
@@ -153,7 +158,7 @@ def _estimates(question: Question, first: date, last: date, book: RateBook, prog
     with progress("reading the ledger", ledger_size(question.ledger)) as advance:
         found = ledger_estimates(question.ledger, first=first, last=last, book=book, advance=advance)
     if not found.items and not found.gaps:
-        _refuse_another_time(question, question.ledger, first, last)
+        _say_another_time(found, question.ledger)
     return found
 
 
@@ -173,17 +178,21 @@ def _refuse_unheard_of(account: str | None, bill: Bill, estimates: Estimates) ->
         raise ValueError(f"--account {account} is on neither side; there is {there_are}")
 
 
-def _refuse_another_time(question: Question, ledger: Path, first: date, last: date) -> None:
-    """Refuse a ledger that has usage, none of it of these days, unless somebody asked for exactly these."""
+def _say_another_time(found: Estimates, ledger: Path) -> None:
+    """Say of a ledger that has usage, none of it of the days in question, which it has: it may be the wrong one.
+
+    Raises:
+        ValueError: it has no usage that can be read.
+    """
     whole = ledger_estimates(ledger)
     days = _counted(whole)
     if not days and whole.problems:
         raise ValueError(f"{sentence_of(whole.problems[0])}; name the folder that REALTIME_SPEND_LEDGER was set to")
-    if days and (question.first is None or question.last is None):
-        raise ValueError(
-            f"the bill covers {first} to {last}, the ledger has {min(days)} to {max(days)}; give both of the same "
-            "days, or say --from and --to to compare these all the same"
+    if days:
+        what = (
+            f"the ledger has {min(days)} to {max(days)}: if these are not the days of the bill, give the other ledger"
         )
+        found.problems.append(BillProblem(file=str(ledger), message=what))
 
 
 def _days_without(question: Question, estimates: Estimates, bill: Bill, first: date, last: date) -> list[BillProblem]:
