@@ -165,6 +165,81 @@ def test_a_bill_of_which_nothing_can_be_read_is_refused_with_its_own_problem(
         answer(Question(ledger=ledger, bills=(bill,), at=AT), book=book)
 
 
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        # What is wrong comes before the encoding, of which it is not one more.
+        (
+            "Größe,ä\n1,2\n".encode("cp1252"),
+            r"row 1, column \S+: the header has no column .* \(and 1 of other kinds\)$",
+        ),
+        (b"MeterName\x00,\x00Cost\n", r"the header has no column for the date.*give an export of cost details"),
+        (b"<!doctype html><title>Sign in</title>", r"the file is a web page and no bill; .*; download it again$"),
+        (b"", r"the file is empty; download it again$"),
+    ],
+)
+def test_of_all_that_is_wrong_the_sentence_is_the_one_that_says_what_to_do(
+    ledger: Path, book: RateBook, tmp_path: Path, data: bytes, sentence: str
+) -> None:
+    bill = tmp_path / "bill.csv"
+    bill.write_bytes(data)
+    with pytest.raises(ValueError, match=sentence):
+        answer(Question(ledger=ledger, bills=(bill,), at=AT), book=book)
+
+
+def test_only_what_is_the_same_is_called_alike(ledger: Path, book: RateBook, tmp_path: Path) -> None:
+    for name, text in {"a.csv": "<html>", "b.csv": "<html>", "c.csv": "", "d.csv": "<html>"}.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=r"a\.csv: .* \(and 2 more like it and 1 of other kinds\)$"):
+        answer(Question(ledger=ledger, bills=(tmp_path,), at=AT), book=book)
+
+
+def _ungrouped(bills: dict[BillForm, Path], path: Path) -> Path:
+    """Write what OpenAI answers where it was not asked to group by line item."""
+    pages = json.loads(bills[BillForm.OPENAI_COSTS].read_text())
+    for bucket in (bucket for page in pages for bucket in page["data"]):
+        cost = str(sum(Decimal(result["amount"]["value"]) for result in bucket["results"]))
+        whole = {"amount": {"value": cost, "currency": "usd"}, "line_item": None, "project_id": None}
+        bucket["results"] = [{"object": "organization.costs.result", **whole}]
+    path.write_text(json.dumps(pages))
+    return path
+
+
+@pytest.mark.parametrize("days", [{}, {"first": FIRST, "last": LAST}])
+def test_costs_that_are_not_grouped_by_line_item_are_no_bill(
+    openai_ledger: Path, bills: dict[BillForm, Path], book: RateBook, tmp_path: Path, days: dict[str, Any]
+) -> None:
+    bill = _ungrouped(bills, tmp_path / "costs.json")
+    with pytest.raises(ValueError, match=r"column line_item: .* tell no model; ask for them with group_by=line_item"):
+        answer(Question(ledger=openai_ledger, bills=(bill,), at=AT, **days), book=book)
+
+
+def test_beside_a_bill_that_can_be_read_they_are_a_problem(
+    ledger: Path, bills: dict[BillForm, Path], book: RateBook, tmp_path: Path
+) -> None:
+    several = (_ungrouped(bills, tmp_path / "costs.json"), bills[BillForm.MCA])
+    found = answer(Question(ledger=ledger, bills=several, at=AT), book=book)
+    assert [problem.column for problem in found.problems if problem.file == str(several[0])] == ["line_item"]
+    assert {row.provider for row in found.rows} == {"azure.ai.openai"}
+    assert "costs that are not grouped by line item" in {one.what for one in found.left_out}
+
+
+def test_pages_that_were_saved_day_after_day_are_not_summed(
+    openai_ledger: Path, bills: dict[BillForm, Path], book: RateBook, tmp_path: Path
+) -> None:
+    whole = bills[BillForm.OPENAI_COSTS]
+    pages = json.loads(whole.read_text())
+    for page in pages:
+        page["data"] = page["data"][:3]
+    (tmp_path / "early.json").write_text(json.dumps(pages))
+    (tmp_path / "late.json").write_bytes(whole.read_bytes())
+    once = answer(Question(ledger=openai_ledger, bills=(whole,), at=AT), book=book)
+    found = answer(Question(ledger=openai_ledger, bills=(tmp_path,), at=AT), book=book)
+    assert found.rows == once.rows
+    assert found.totals == once.totals
+    assert [problem.file for problem in found.problems] == [str(tmp_path / "early.json")]
+
+
 def test_a_ledger_of_other_days_counted_nothing_of_the_bill_and_is_said(
     ledger: Path, book: RateBook, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from realtime_spend.simulator import LoadOptions, SimulatorOptions
+    from realtime_spend.simulator.bill import Draft
+
+# Azure's days settle a day later than they are over, OpenAI's as well; the export of a day comes the morning after.
+_SETTLES = timedelta(days=3)
 
 
 @click.command()
@@ -125,8 +130,14 @@ def simulate(
         else:
             status = 0
             asyncio.run(serve(options, truth_file=truth, announce=click.echo))
-        if billing is not None and truth is not None:
-            billing(truth)
+        if billing is not None and bill is not None and truth is not None:
+            settled = max(billing(truth).days) + _SETTLES
+            click.echo(f"the bill is in {bill / 'bill'}", err=True)
+            click.echo(
+                f"realtime-spend reconcile --ledger DIR --bill {bill / 'bill'} --at {settled} --floor 0.001   "
+                "(as if its days had settled)",
+                err=True,
+            )
         sys.exit(status)
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -143,7 +154,7 @@ def _list_session_options() -> None:
         click.echo(f"{name:20} {text}")
 
 
-def _billing(folder: Path, form: str, faults: tuple[str, ...], *, seed: int) -> Callable[[Path], object]:
+def _billing(folder: Path, form: str, faults: tuple[str, ...], *, seed: int) -> Callable[[Path], Draft]:
     """Return what writes the bill of a truth, once all that can be refused before the sessions has been looked at.
 
     Raises:
@@ -170,7 +181,7 @@ def _billing(folder: Path, form: str, faults: tuple[str, ...], *, seed: int) -> 
     if not is_empty:
         raise InputError(f"{folder} is not empty; name a new folder for the bill")
 
-    def write(truth: Path) -> object:
+    def write(truth: Path) -> Draft:
         told = json.loads(truth.read_text(encoding="utf-8"))
         usages, unkept = told["usages"], told["counts"]["beyond_limit"]
         if unkept:

@@ -121,7 +121,9 @@ def watch(
         )
         return _told(_since(answer(question, book=book), first), at)
 
-    watching = _watch_of(ask, (ledger, prometheus, *bills, account), fx=dict(fx), every=every, days=days)
+    watching = _watch_of(
+        ask, (ledger, prometheus, *bills, account), fx=dict(fx), every=None if once else every, days=days
+    )
     ctx.exit(_once(watching) if once else _for_ever(watching))
 
 
@@ -130,7 +132,7 @@ def _watch_of(
     identity: tuple[object, ...],
     *,
     fx: dict[str, Decimal],
-    every: timedelta,
+    every: timedelta | None,
     days: int,
 ) -> Watch:
     from realtime_spend.export_failures import say_failures_once
@@ -170,7 +172,8 @@ def _for_ever(watching: Watch) -> int:
     """Look until somebody asks for the end, which is no failure."""
     from realtime_spend.watching import Ended, ending_on_signals, said
 
-    _tell(f"the bill is read every {said(watching.every)}; Ctrl-C ends this")
+    if watching.every is not None:
+        _tell(f"the bill is read every {said(watching.every)}; Ctrl-C ends this")
     try:
         with ending_on_signals():
             watching.run(threading.Event())

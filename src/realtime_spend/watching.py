@@ -76,7 +76,8 @@ class Watch:
 
     ask: Callable[[datetime], Reconciliation]
     emission: Emission
-    every: timedelta = timedelta(hours=1)
+    # None: there is no second time.
+    every: timedelta | None = timedelta(hours=1)
     days: int = DAYS
     fx: Mapping[str, Decimal] = field(default_factory=dict)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -110,7 +111,7 @@ class Watch:
         """Look every so often until `stop` is set."""
         while not stop.is_set():
             self.look()
-            stop.wait(self.every.total_seconds())
+            stop.wait(None if self.every is None else self.every.total_seconds())
 
     def _tell_of(self, error: Exception) -> None:
         what = str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
@@ -119,12 +120,15 @@ class Watch:
         if kind in self._failures:
             return
         self._failures.add(kind)
+        _log.debug("the bill cannot be read", exc_info=error)
+        if self.every is None:
+            self.tell(what)
+            return
         if self._last_success is None:
             state = "nothing was read yet"
         else:
             state = f"what was read at {self._last_success:%Y-%m-%d %H:%M} UTC stays"
         self.tell(f"{what} ({state}; tried again every {said(self.every)}; said once)")
-        _log.debug("the bill cannot be read", exc_info=error)
 
 
 def said(duration: timedelta) -> str:

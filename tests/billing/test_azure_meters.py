@@ -266,6 +266,13 @@ def test_separators_mean_nothing(name: str, data: st.DataObject) -> None:
     assert slots(read_meter(written)) == slots(read_meter(name))
 
 
+@pytest.mark.parametrize("dash", [" ", "\u00a0", "\u2011", "\u2013", " \u2013 "])
+def test_words_that_belong_together_are_parted_by_anything(dash: str) -> None:
+    name = "Speech-to-Text-Batch-Whisper-glbl Unit"
+    written = name.replace("h-t", f"h{dash}t").replace("o-T", f"o{dash}T")
+    assert slots(read_meter(written)) == slots(read_meter(name))
+
+
 @given(name=st.sampled_from(NAMES), data=st.data())
 def test_a_shuffled_name_is_the_same_or_nothing(name: str, data: st.DataObject) -> None:
     _is_the_same_or_nothing(" ".join(data.draw(st.permutations(name.split()))), name)

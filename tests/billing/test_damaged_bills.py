@@ -189,6 +189,29 @@ def test_a_missing_column_is_named_with_what_it_may_be_called(tmp_path: Path, na
     assert _is_nothing(bill)
 
 
+def test_several_missing_columns_are_one_sentence(tmp_path: Path) -> None:
+    lacking = {"Quantity", "MeterName"}
+    problem = _one(_read(tmp_path, text_of([CHARGE], [name for name in HEADER if name not in lacking])))
+    assert problem.message.startswith("the header has no column for the meter; it may be called MeterName, ")
+    assert "; it has none for the quantity; it may be called Quantity, " in problem.message
+    assert (problem.row, problem.column) == (1, "MeterName")
+
+
+def test_a_table_of_something_else_is_told_what_to_give(tmp_path: Path) -> None:
+    problem = _one(_read(tmp_path, "name,age\nx,1\n"))
+    assert "no column for the date, category, meter, unit, quantity, cost and currency" in problem.message
+    assert "which a bill calls ChargePeriodStart, " in problem.message
+    assert problem.message.endswith("give an export of cost details or of FOCUS from Azure, or of costs from OpenAI")
+
+
+def test_what_is_wrong_comes_before_the_encoding(tmp_path: Path) -> None:
+    bill = _read(tmp_path, "Größe,ä\n1,2\n".encode("cp1252"))
+    assert [problem.message.partition(" ")[2].partition(",")[0] for problem in bill.problems] == [
+        "header has no column for the date",
+        "file is not UTF-8; it was read as Windows-1252",
+    ]
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [

@@ -164,7 +164,15 @@ def test_costs_without_line_items_are_left_out_with_a_word_on_how_to_ask(tmp_pat
         LeftOut(what="costs that are not grouped by line item", rows=2, cost=Decimal("1.0"), currency="USD")
     ]
     assert [(row, column) for row, column, _ in said(bill)] == [(1, "line_item")]
-    assert "group the costs by line item" in bill.problems[0].message
+    assert "ask for them with group_by=line_item" in bill.problems[0].message
+    # Of what models cost on these days nothing is known, which is not nothing.
+    assert (bill.first, bill.last) == (None, None)
+
+
+def test_costs_of_which_some_have_line_items_tell_of_their_days(tmp_path: Path) -> None:
+    bill = read(tmp_path, page(bucket(result(None, "0.5"), result(AUDIO_IN, "1"))))
+    assert [item.cost for item in bill.items] == [1]
+    assert (bill.first, bill.last) == (date(2026, 11, 18), date(2026, 11, 18))
 
 
 def test_of_a_result_that_was_fetched_twice_the_later_one_counts(tmp_path: Path) -> None:

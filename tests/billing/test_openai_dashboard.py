@@ -92,7 +92,16 @@ def test_an_export_that_is_not_grouped_says_how_to_export(tmp_path: Path) -> Non
     assert [(left.what, left.rows, left.cost) for left in bill.left_out] == [
         ("costs that are not grouped by line item", 2, Decimal("1.0128"))
     ]
-    assert "group the costs by line item" in bill.problems[0].message
+    assert "export them by line item" in bill.problems[0].message
+    assert (bill.first, bill.last) == (None, None)
+
+
+def test_that_an_export_is_not_grouped_comes_before_what_else_it_lacks(tmp_path: Path) -> None:
+    bill = read(tmp_path, "date,amount\n2026-11-18,1\n2026-11-19,2\n")
+    assert [problem.message.partition(",")[0].partition(";")[0] for problem in bill.problems] == [
+        "costs that are not grouped by line item tell no model",
+        "it has no quantities",
+    ]
 
 
 def test_rows_of_several_keys_add_up_and_the_same_row_does_not(tmp_path: Path) -> None:

@@ -61,9 +61,29 @@ def test_a_cost_too_small_to_tell_is_taken_for_tokens() -> None:
     assert _settled("3", "0", "0") == (Decimal(3), Scale.ASSUMED)
 
 
-def test_a_cost_of_zero_tells_where_one_of_the_two_would_not_be_zero() -> None:
-    # 100 x 32 / 1000000 is 0.0032, which is 0.00; 100 x 32 is not.
-    assert _settled("100", "32", "0.00") == (Decimal(100), Scale.SINGLE)
+@pytest.mark.parametrize("cost", ["0", "0.0", "0.00", "0E+2"])
+def test_a_cost_of_zero_tells_nothing_as_it_may_have_been_waived(cost: str) -> None:
+    # 400 x 0.032 / 1000 is 0.0128, which whole dollars would make zero; 400 x 0.032 is 12.8, which they would not.
+    assert _settled("400", "0.032", cost, Block(count=1000)) == (Decimal(400), Scale.ASSUMED)
+    assert _settled("400", "", cost, Block(count=1000), listed="0.032") == (Decimal(400), Scale.ASSUMED)
+
+
+def test_a_cost_in_the_currency_of_the_price_tells_where_the_other_is_zero() -> None:
+    paid = [(Decimal("0.032"), Decimal("12.8")), (Decimal("0.032"), money.ZERO)]
+    row = Evidence(quantity=Decimal(400), cost=money.ZERO, block=Block(count=1000), paid=paid, each=_EACH)
+    assert settle(row) == (Decimal(400_000), Scale.BLOCKS)
+
+
+def test_a_unit_that_nobody_knows_is_a_single_one_only_at_the_price_of_a_single_one() -> None:
+    unknown = read_block("Zorks")
+    assert unknown is not None
+    # 400 blocks of a thousand at 0.032 each; the price is a thousand times what a token costs.
+    assert _settled("400", "0.032", "12.8", unknown) == (None, Scale.UNSETTLED)
+    assert _settled("400", "0.032", "12.8", unknown, each=None) == (None, Scale.UNSETTLED)
+    assert _settled("258", "0.000032", "0.008256", unknown) == (Decimal(258), Scale.SINGLE)
+    # A discount or a dearer scope is no block.
+    assert _settled("258", "0.000064", "0.016512", unknown) == (Decimal(258), Scale.SINGLE)
+    assert _settled("258", "0.000008", "0.002064", unknown) == (Decimal(258), Scale.SINGLE)
 
 
 def test_no_quantity_is_no_quantity() -> None:

@@ -240,9 +240,9 @@ def test_lost_responses_are_bounded_by_the_mean_where_the_source_tells_no_larges
     assert by_cause(found) == {"lost_responses": at("64", 25_000), "unexplained": at("64", 5_000)}
 
 
-def test_lost_responses_of_a_day_without_any_number_have_no_bound() -> None:
+def test_lost_responses_of_a_day_without_any_number_have_no_bound_and_explain_nothing() -> None:
     found = compare([], billed_day(), gaps=[gap(2, usages=2)])
-    assert by_cause(found) == {"lost_responses": _DAY}
+    assert by_cause(found) == {"unobserved_traffic": _DAY}
 
 
 def test_lost_responses_of_no_known_model_are_used_up_once() -> None:

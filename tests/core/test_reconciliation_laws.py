@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -222,10 +223,33 @@ def test_all_money_and_all_quantities_are_in_exactly_one_row(sides: Sides) -> No
             assert others or rows == kept
     providers = {item.provider for item in sides.items} or set(Provider)
     counted_ones = sum((item.quantity for item in sides.estimates if item.provider in providers), Decimal(0))
-    is_all_kept = not any(out.what == "no rate of exchange" for out in found.left_out)
-    if is_all_kept:
-        rows = sum((row.estimated_quantity for row in found.rows if row.estimated_quantity is not None), Decimal(0))
-        assert rows == counted_ones
+    rows = sum((row.estimated_quantity for row in found.rows if row.estimated_quantity is not None), Decimal(0))
+    assert rows == counted_ones
+
+
+@settings(max_examples=60, deadline=None)
+@given(_sides())
+def test_no_quantity_needs_a_rate_of_exchange(sides: Sides) -> None:
+    """The quantities of a bill in several currencies, some without a rate, are those of the same bill in one."""
+    found = sides.reconciled()
+    sides.items = [replace(item, currency="USD", to_usd=None) for item in sides.items]
+    alike = sides.reconciled()
+    assert _key(found) == _key(alike)
+    assert [(row.estimated_quantity, row.billed_quantity) for row in found.rows] == [
+        (row.estimated_quantity, row.billed_quantity) for row in alike.rows
+    ]
+    assert not any(row.unconverted for row in alike.rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_sides())
+def test_all_money_without_a_rate_is_said(sides: Sides) -> None:
+    found = sides.reconciled()
+    lost = {out.currency: out.cost for out in found.left_out if out.what == "no rate of exchange"}
+    assert dict(found.totals.unconverted) == lost
+    assert all(row.drift_cost is None for row in found.rows if row.unconverted)
+    for currency in lost:
+        assert any(f"--fx {currency}=" in problem.message for problem in found.problems)
 
 
 @settings(max_examples=60, deadline=None)

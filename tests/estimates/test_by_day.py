@@ -132,6 +132,22 @@ def test_usages_without_numbers_are_counted_beside_the_largest_that_have_some(tm
     assert (missing.model, missing.largest) == ("whisper-1", {})
 
 
+def test_what_was_lost_without_a_model_or_a_scope_can_have_been_as_large_as_any(tmp_path: Path) -> None:
+    empty: dict[str, Any] = {"quantities": {}, "costs": {}, "cost": None, "currency": None, "usage": "lost"}
+    folder = written(
+        tmp_path,
+        record(),
+        record(id="resp_2", model="gpt-realtime-mini", quantities={"audio.output": 99}, costs={"audio.output": None}),
+        record(id="resp_3", model=None, scope=None, **empty),
+        record(id="resp_4", scope=None, **empty),
+    )
+    largest = {gap.model: gap.largest for gap in ledger_estimates(folder).gaps}
+    assert largest == {
+        None: {TEXT_INPUT: Decimal(4), AUDIO_OUTPUT: Decimal(99)},
+        "gpt-realtime": {TEXT_INPUT: Decimal(4), AUDIO_OUTPUT: Decimal(6)},
+    }
+
+
 def test_what_cannot_be_read_or_has_no_bill_is_said_and_the_rest_is_counted(tmp_path: Path) -> None:
     folder = written(
         tmp_path,

@@ -55,6 +55,8 @@ class Charges:
         self._sums = _Sums()
         self._told: Counter[tuple[str, str]] = Counter()
         self._corrected: list[date] = []
+        # What will be the bill's items, each with the number of its row.
+        self._found: list[tuple[int | None, BilledItem]] = []
         # The lines of rows that DuckDB skipped, which its numbers do not count.
         self._skipped = [one.line for one in scanned.rejected]
         self.bill = Bill(problems=rejected_rows(sheet, scanned))
@@ -115,8 +117,7 @@ class Charges:
         if item is None:
             self._leave_row(row, OTHER_METERS, currency)
         else:
-            place = self._row(row.place) if row.place else None
-            self.bill.items.append(replace(item, file=self._sheet.file, row=place))
+            self._found.append((self._row(row.place) if row.place else None, item))
 
     def _each_place(self, places: Sequence[int], count: int, error: CellError) -> None:
         self.is_any_row_wrong = True
@@ -157,13 +158,20 @@ class Charges:
             for day in self._corrected:
                 self._cover(day)
         # DuckDB hands rows over as its threads come to them.
-        bill.items.sort(key=lambda item: (item.day, item.row or 0, item.meter.name, item.account or "", item.cost))
+        self._found.sort(
+            key=lambda one: (one[1].day, one[0] or 0, one[1].meter.name, one[1].account or "", one[1].cost)
+        )
+        items = [item for _, item in self._found]
         digits = self._scanned.digits.get(self._sheet.layout.name_of("cost") or "")
         finest = {
-            currency: precision_of((item.cost for item in bill.items if item.currency == currency), _coarsest(currency))
-            for currency in {item.currency for item in bill.items}
+            currency: precision_of((item.cost for item in items if item.currency == currency), _coarsest(currency))
+            for currency in {item.currency for item in items}
         }
-        bill.items = [replace(item, precision=_precision(item, finest[item.currency], digits)) for item in bill.items]
+        file = self._sheet.file
+        bill.items = [
+            replace(item, precision=_precision(item, finest[item.currency], digits), file=file, row=row)
+            for row, item in self._found
+        ]
 
 
 def _coarsest(currency: str) -> Decimal:

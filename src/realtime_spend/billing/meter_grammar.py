@@ -88,7 +88,8 @@ class Grammar:
         self._glued = {word for word in self._words if len(word) >= _SHORTEST_GLUED and word.isalpha()} | {"4o"}
         self._after: Mapping[str, Mapping[str, str]] = document["after"]
         self._phrases = [
-            (re.compile(phrase.replace(" ", r"[\s_\-]+")), phrase.replace(" ", "")) for phrase in document["phrases"]
+            (re.compile(phrase.replace(" ", f"{_SEPARATOR.pattern}+")), phrase.replace(" ", ""))
+            for phrase in document["phrases"]
         ]
         self.ids: Mapping[str, str] = {key.lower(): name for key, name in document["ids"].items()}
         self.models = [_model(table) for table in document["model"]]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OTHER_MODELS = "other models"
 NOT_GROUPED = "costs that are not grouped by line item"
+HOW_TO_GROUP = "group_by=line_item, or export them by line item"
 LONGER_THAN_A_DAY = "costs of more than a day"
 # Their amounts are exact, however many digits they print.
 _PRECISION = money.PLACES
@@ -110,6 +111,11 @@ class Results:
             LeftOut(what=what, rows=len(amounts), cost=money.add(*amounts), currency=currency)
             for (what, currency), amounts in self._left_out.items()
         ]
+        if self._found and not any(result.line_item for result in self._found.values()):
+            # Days of which no model's cost is told would look as if nothing had been billed.
+            self.bill.first = self.bill.last = None
+            # That was said last, and is the reason why nothing can be compared.
+            self.bill.problems.insert(0, self.bill.problems.pop())
         return self.bill
 
     def _judge(self, result: Result, unread: set[str]) -> None:
@@ -117,7 +123,7 @@ class Results:
             self.leave_out(NOT_GROUPED, result.amount, result.currency)
             if NOT_GROUPED not in unread:
                 unread.add(NOT_GROUPED)
-                self.problem(f"{NOT_GROUPED} tell no model; group the costs by line item", result.row, "line_item")
+                self.problem(f"{NOT_GROUPED} tell no model; ask for them with {HOW_TO_GROUP}", result.row, "line_item")
             return
         meter = read_line_item(result.line_item, result.quantity_unit)
         if not meter.is_realtime:

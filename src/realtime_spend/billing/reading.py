@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING
 
 from realtime_spend.billing.columns import plain_name
 from realtime_spend.billing.exports import Source, sources_of
 from realtime_spend.billing.openai_costs import read_pages
 from realtime_spend.billing.openai_dashboard import read_dashboard
+from realtime_spend.billing.openai_saves import Age, newest_only
 from realtime_spend.billing.scan import engine
 from realtime_spend.billing.sheets import NotReadableError, text_start
 from realtime_spend.billing.table import Reader, read_charges
@@ -19,7 +21,6 @@ from realtime_spend.core.bills import Bill, BillProblem, LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date
     from pathlib import Path
 
     from realtime_spend.core.rates import RateBook
@@ -47,15 +48,18 @@ def read_bill(
         ValueError: DuckDB is not installed.
     """
     found = sources_of(paths)
-    bill = Bill(problems=list(found.problems), made=found.made)
+    bill = Bill(made=found.made)
+    ages: dict[str, Age] = {}
     with engine() as (connection, copies):
         reader = Reader(connection=connection, copies=copies, book=book, advance=advance)
         for source in found.files:
             told = _Told(advance, source.path.stat().st_size)
-            bill.add(_read(source, replace(reader, advance=told), first, last))
+            bill.add(_read(source, replace(reader, advance=told), first, last, ages))
             told.end()
     bill.left_out = _summed(bill.left_out)
-    bill.problems += [*_beside(bill), *_repeated(bill)]
+    bill.items, older = newest_only(bill.items, ages)
+    # Where nothing can be read, why not comes first.
+    bill.problems += [*found.problems, *older, *_beside(bill), *_repeated(bill)]
     if bill.first is None and not bill.problems:
         names = ", ".join(map(str, paths))
         bill.problems.append(BillProblem(message="no row is about any day that was asked for", file=names))
@@ -81,7 +85,9 @@ def bill_size(paths: Sequence[Path]) -> int:
     return sum(source.path.stat().st_size for source in sources_of(paths).files)
 
 
-def _read(source: Source, reader: Reader, first: date | None, last: date | None) -> Bill:
+def _read(source: Source, reader: Reader, first: date | None, last: date | None, ages: dict[str, Age]) -> Bill:
+    """Return what a file bills; of a file of OpenAI's its age is added to `ages`."""
+
     def covers(day: date) -> bool:
         return (first is None or day >= first) and (last is None or day <= last) and source.covers(day)
 
@@ -92,7 +98,9 @@ def _read(source: Source, reader: Reader, first: date | None, last: date | None)
         return Bill(problems=[BillProblem(message=f"the file {error}", file=str(path))])
     if read is None:
         return read_charges(path, reader, covers)
-    return _within(read(path), covers, first, last)
+    bill = read(path)
+    ages[str(path)] = Age(until=bill.last or date.min, written=path.stat().st_mtime)
+    return _within(bill, covers, first, last)
 
 
 def _of_openai(text: str) -> Callable[[Path], Bill] | None:

@@ -191,6 +191,7 @@ def _meter(name: str, meter_id: str | None) -> Meter:
     return read_meter(name, meter_id)
 
 
+@lru_cache(maxsize=4096)
 def account_of(resource: str) -> str | None:
     """Return the account that a resource's id names: what follows `/accounts/`, else its last segment."""
     found = _ACCOUNTS.search(resource)
@@ -198,6 +199,7 @@ def account_of(resource: str) -> str | None:
     return name.strip().lower() or None
 
 
+@lru_cache(maxsize=1024)
 def region_of(text: str) -> str | None:
     """Return a region as deployments name it: `eastus2`, also where a bill says `US East 2`."""
     name = re.sub(r"\s", "", text).lower()

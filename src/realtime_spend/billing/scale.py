@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
@@ -34,6 +35,8 @@ _SLACK = Decimal("0.01")
 # A list price is what was paid before a discount: the cost is at least so much of it, and no more than it.
 _CHEAPEST, _DEAREST = Decimal("0.4"), Decimal("1.02")
 _HALF = Decimal("0.5")
+# No price is for fewer tokens than this, unless it is for one.
+_SMALLEST_BLOCK = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Evidence:
     each: Decimal | None = None
 
 
+@lru_cache(maxsize=1024)
 def read_block(unit: str, size: str | None = None) -> Block | None:
     """Return what a price is for by the column of units (`1K`, `1M Tokens`, `100 Hours`), None where it is not said.
 
@@ -104,16 +108,14 @@ def settle(row: Evidence) -> tuple[Decimal | None, Scale]:
     settled = next((fit for fit in found if fit[1] is not Scale.ASSUMED), found[0] if found else None)
     if settled is not None:
         return settled
-    if not row.cost and not any(price for price, _ in (*row.paid, *row.listed)):
-        return _assumed(row)
-    return None, Scale.UNSETTLED
+    return (None, Scale.UNSETTLED) if row.cost else _assumed(row)
 
 
 def _fitting(row: Evidence, price: Decimal, cost: Decimal) -> tuple[Decimal | None, Scale] | None:
     """Return the scale by which quantity times price is the cost, None where there is none."""
-    fits = (
-        [divisor for divisor in _divisors(row.block) if _is_cost(row.quantity, price, divisor, cost)] if price else []
-    )
+    # A cost of zero may be rounded, or waived: it tells nothing.
+    is_telling = price and cost
+    fits = [one for one in _divisors(row.block) if is_telling and _is_cost(row.quantity, price, one, cost)]
     if not fits:
         return None
     return _assumed(row) if len(fits) > 1 else _by(row, fits[0], price)
@@ -152,15 +154,15 @@ def _by(row: Evidence, divisor: int, price: Decimal) -> tuple[Decimal | None, Sc
     if divisor == block.count and block.count > 1:
         # Hours, at a price for a hundred of them.
         return money.multiply(row.quantity, Decimal(block.each)), Scale.BLOCKS
-    if block.size == 1:
-        return row.quantity, Scale.SINGLE
     if row.each is None or not row.each:
         return None, Scale.UNSETTLED
     # Tokens at a price per token, or blocks at a price per block: the list price that it lies nearer to tells.
     ratio = abs(money.divide(price, row.each))
-    is_per_single = money.multiply(ratio, ratio) < block.size
-    if is_per_single:
+    if money.multiply(ratio, ratio) < (block.size if block.size > 1 else _SMALLEST_BLOCK):
         return row.quantity, Scale.SINGLE
+    if block.size == 1:
+        # The price is that of a block, and of how many the unit does not say.
+        return None, Scale.UNSETTLED
     return money.multiply(row.quantity, Decimal(block.size)), Scale.BLOCKS
 
 

@@ -76,9 +76,9 @@ def open_sheet(path: Path, folder: Path) -> Sheet:
     encoding = _encoding(start)
     text = start.decode(encoding, "replace")
     if not text.strip():
-        raise NotReadableError("is empty")
+        raise NotReadableError("is empty; download it again")
     if _HTML.match(text):
-        raise NotReadableError("is a web page and no bill; it may say that a sign-in or a download failed")
+        raise NotReadableError("is a web page and no bill; a sign-in or a download may have failed; download it again")
     sheet = _parted(path, text)
     sheet.is_gzip = is_gzip
     if encoding not in {"utf-8", "utf-8-sig"}:

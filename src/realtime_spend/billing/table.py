@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from realtime_spend.core.rates import RateBook
 
+# A file that lacks more columns than this is no bill; what else they may be called would help nobody.
+_MOST_MISSING = 3
 _NOT_UTF8 = "Invalid unicode"
 # Either takes everything up to the next quote, or the end, for one cell.
 _OPEN_QUOTE = ("Value with unterminated quote", "Maximum line size")
@@ -49,7 +51,7 @@ def read_charges(path: Path, reader: Reader, covers: Callable[[date], bool]) -> 
     try:
         sheet = _sheet(path, reader)
         if sheet.layout.missing:
-            bill.problems += [*sheet.problems, *(_missing(sheet, role) for role in sheet.layout.missing)]
+            bill.problems += [_missing(sheet), *sheet.problems]
             return bill
         bill.add(_read(sheet, reader, covers))
     except (NotReadableError, ScanError) as error:
@@ -64,11 +66,23 @@ def _sheet(path: Path, reader: Reader) -> Sheet:
     return Sheet(file=str(path), path=path, layout=layout_of(header), is_parquet=True)
 
 
-def _missing(sheet: Sheet, role: str) -> BillProblem:
-    names = accepted(sheet.layout.family, role)
+def _missing(sheet: Sheet) -> BillProblem:
+    """Return in one sentence which columns a sheet lacks, and what they may be called."""
+    missing = sheet.layout.missing
+    names = {role: accepted(sheet.layout.family, role) for role in missing}
     row = None if sheet.is_parquet else sheet.lines_above + 1
-    message = f"the header has no column for the {role}; it may be called {names}"
-    return BillProblem(message=message, file=sheet.file, row=row, column=names.partition(",")[0])
+    column = names[missing[0]].partition(",")[0]
+    if len(missing) > _MOST_MISSING:
+        firsts = ", ".join(known.partition(",")[0] for known in names.values())
+        message = (
+            f"the header has no column for the {', '.join(missing[:-1])} and {missing[-1]}, "
+            f"which a bill calls {firsts}; "
+            "give an export of cost details or of FOCUS from Azure, or of costs from OpenAI"
+        )
+    else:
+        called = "; it has none for the ".join(f"{role}; it may be called {known}" for role, known in names.items())
+        message = f"the header has no column for the {called}"
+    return BillProblem(message=message, file=sheet.file, row=row, column=column)
 
 
 def _read(sheet: Sheet, reader: Reader, covers: Callable[[date], bool]) -> Bill:

@@ -39,6 +39,10 @@ class Accounts:
         """Whether the bill speaks of accounts, and of this one nothing."""
         return account is not None and self.is_split(provider) and account not in self._known[provider]
 
+    def is_without(self, provider: Provider, account: str | None) -> bool:
+        """Whether the bill names accounts, and usage under this one is of none of them, or of nobody knows which."""
+        return self.is_split(provider) and account not in self._known[provider] - {None}
+
     def names(self, provider: Provider) -> list[str]:
         """Return the accounts that the bill speaks of."""
         return sorted(name for name in self._known.get(provider, ()) if name is not None)

@@ -44,13 +44,13 @@ def attribute(cells: Sequence[Compared], evidence: Evidence) -> None:
     shift_whole_days(found)
     find_unnamed(found)
     for group in found:
-        cache(group)
         split_unknown(group, evidence)
+        cache(group)
     shift_exact_days(found)
     for group in found:
         transcription(group, evidence)
         lost(group, evidence)
-    unobserved(found, {cell.group[1:4] for cell in cells if cell.estimates})
+    unobserved(found, {cell.group[1:4] for cell in cells if cell.estimates}, evidence.unplaced)
     for group in found:
         observed_twice(group, evidence)
     for cell in comparable:

@@ -49,8 +49,10 @@ class Row:
     """One day of one part of a sku, as estimated and as billed, in tokens or seconds and in the bill's currency.
 
     `part` and `model` are None for a meter that could not be read. `estimated_cost` is None where no card prices what
-    was used, or no rate of exchange is known; `drift_cost` is None in the latter case alone. `is_beyond` says whether
-    the drift is beyond the tolerance; only rows that are not open decide anything.
+    was used, or no rate of exchange is known; `drift_cost` is None in the latter case alone. `unconverted` is what
+    is billed in a currency that no rate is known for, by currency: `billed_cost` lacks it, and is not known as a whole
+    where there is any. `is_beyond` says whether the drift is beyond the tolerance; only rows that are not open decide
+    anything.
     """
 
     day: date
@@ -73,6 +75,7 @@ class Row:
     is_beyond: bool = False
     # What a unit of the reconciliation's currency is in USD by the bill's own account; None where it does not tell.
     to_usd: Decimal | None = None
+    unconverted: tuple[tuple[str, Decimal], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,8 @@ class DriftTotals:
     """Sums over all rows, in the bill's currency. None where a rate of exchange is missing.
 
     Explained is what is under any cause but `unexplained`: the two add up to the drift. `unmapped_cost` is what meters
-    that could not be read are billed, which is a cause like any other.
+    that could not be read are billed, which is a cause like any other. `unconverted` is what `billed_cost` lacks, by
+    currency, as in a row.
     """
 
     estimated_cost: Decimal | None
@@ -99,6 +103,7 @@ class DriftTotals:
     explained_cost: Decimal | None
     unexplained_cost: Decimal | None
     unmapped_cost: Decimal
+    unconverted: tuple[tuple[str, Decimal], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

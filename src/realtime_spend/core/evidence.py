@@ -15,6 +15,7 @@ from realtime_spend.core.usage import Kind, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import date, datetime
 
     from realtime_spend.core.compared import Compared, GroupKey
@@ -34,6 +35,8 @@ class Evidence:
     book: RateBook
     currency: str
     at: datetime
+    # Usage under no account that the bill has, by day, provider and model: it may be what an account of it is billed.
+    unplaced: AbstractSet[tuple[date, Provider, str | None]] = frozenset()
     listed: ListedPrices = field(init=False)
     # Gaps whose model nobody knows, by kind: each is evidence once, whichever model takes it first.
     _used: Counter[tuple[date, Provider, str | None, Kind]] = field(default_factory=Counter)

@@ -73,7 +73,8 @@ def name_prices(priced: Sequence[tuple[Compared, Decimal]], evidence: Evidence) 
 def other_scope(cells: Sequence[Compared]) -> None:
     """Find usage that was counted under one scope or version, and billed under another: the same tokens, another price.
 
-    Both rows then say so: one has what was estimated, the other what was billed.
+    Both rows then say so: one has what was estimated, the other what was billed. Where either could be another's as
+    well, nobody can tell which of them it is.
     """
     models: dict[object, dict[object, list[Compared]]] = {}
     for cell in cells:
@@ -83,15 +84,16 @@ def other_scope(cells: Sequence[Compared]) -> None:
     for groups in models.values():
         counted = [group for group in groups.values() if not any(cell.billed for cell in group)]
         billed = [group for group in groups.values() if not any(cell.estimates for cell in group)]
-        for ours in counted:
-            for theirs in billed:
-                if _is_same_usage(ours, theirs):
-                    _move_scope(ours, theirs)
-                    billed.remove(theirs)
-                    break
+        fits = [(ours, theirs) for ours in counted for theirs in billed if _is_same_usage(ours, theirs)]
+        for ours, theirs in fits:
+            if sum(ours is other or theirs is another for other, another in fits) == 1:
+                _move_scope(ours, theirs)
 
 
 def _is_same_usage(ours: Sequence[Compared], theirs: Sequence[Compared]) -> bool:
+    if ours[0].row.scope is None and theirs[0].row.scope is not None:
+        # A scope that nobody configured is the bill's only one; of several it is none by guessing.
+        return False
     here = {cell.row.part: cell.left.copy_negate() for cell in ours if cell.left}
     there = {cell.row.part: cell.left for cell in theirs if cell.left}
     return bool(here) and here.keys() == there.keys() and all(agree(here[part], there[part]) for part in here)
@@ -100,9 +102,9 @@ def _is_same_usage(ours: Sequence[Compared], theirs: Sequence[Compared]) -> bool
 def _move_scope(ours: Sequence[Compared], theirs: Sequence[Compared]) -> None:
     counted, billed = ours[0].row, theirs[0].row
     if counted.scope is not billed.scope:
-        said = f"were counted under the scope {counted.scope or 'global'} and billed under {billed.scope or 'none'}"
+        said = f"were counted under the scope {counted.scope} and billed under {billed.scope or 'none'}"
     else:
-        said = f"were counted as version {counted.version} and billed as {billed.version}"
+        said = f"were counted as version {counted.version or 'none'} and billed as {billed.version or 'none'}"
     for cell in (*ours, *theirs):
         cell.take(Cause.PRICE, cell.left, f"The same {wording.units(cell.left.copy_abs(), cell.row.unit)} {said}.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.core import money, wording
 from realtime_spend.core.compared import AGREEMENT, agree, total
@@ -12,6 +12,8 @@ from realtime_spend.core.estimated import EstimateSource
 from realtime_spend.core.line_items import CACHED_INPUT_OF, INPUT_OF, Component, Modality
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from realtime_spend.core.compared import Compared, Group
     from realtime_spend.core.evidence import Evidence
     from realtime_spend.core.line_items import Part
@@ -28,8 +30,27 @@ def cache(group: Group) -> None:
     the two is the money. Tokens moved where the sum of both meters agrees, or where one of them is not on the bill at
     all and the other has most of what it lacks.
     """
-    if group.is_interval:
+    moves = list(_moves(group))
+    if group.is_interval and not _is_cached_total(moves, group):
         return
+    for move in moves:
+        cause = Cause.CACHE_NOT_BILLED if move.is_not_billed else Cause.CACHE_OVERBILLED
+        said = _cache_words(move)
+        move.lacking.take(cause, move.quantity.copy_negate(), said)
+        move.having.take(cause, move.quantity, said)
+
+
+class _Move(NamedTuple):
+    """Tokens that moved from one meter of a modality's input to the other."""
+
+    modality: Modality
+    lacking: Compared
+    having: Compared
+    quantity: Decimal
+    is_not_billed: bool
+
+
+def _moves(group: Group) -> Iterator[_Move]:
     for modality in Modality:
         uncached, cached = group.by_part.get(INPUT_OF[modality]), group.by_part.get(CACHED_INPUT_OF[modality])
         if uncached is None or cached is None:
@@ -38,11 +59,21 @@ def cache(group: Group) -> None:
         if lacking.left < 0 < having.left and _has_moved(lacking, having):
             is_gone = not lacking.billed_quantity
             moved = lacking.left.copy_negate() if is_gone else min(lacking.left.copy_negate(), having.left)
-            is_not_billed = lacking is cached
-            said = _cache_words(moved, cached, modality, is_not_billed=is_not_billed)
-            cause = Cause.CACHE_NOT_BILLED if is_not_billed else Cause.CACHE_OVERBILLED
-            lacking.take(cause, moved.copy_negate(), said)
-            having.take(cause, moved, said)
+            yield _Move(modality, lacking, having, moved, lacking is cached)
+
+
+def _is_cached_total(moves: Sequence[_Move], group: Group) -> bool:
+    """Whether `moves` are the whole difference in cached tokens, all in one direction.
+
+    That is asked where cached tokens came without their modality: their total is known all the same, and a token that
+    is billed under another modality than the estimate took it for is still a cached one.
+    """
+    cells = [cell for cell in group.cells if cell.part.component is Component.CACHED_INPUT]
+    if any(cell.row.estimated_cost and not cell.row.estimated_quantity for cell in cells):
+        return False
+    if len({move.is_not_billed for move in moves}) != 1:
+        return False
+    return agree(total(move.quantity for move in moves), total(cell.left for cell in cells).copy_abs())
 
 
 def _has_moved(lacking: Compared, having: Compared) -> bool:
@@ -53,12 +84,13 @@ def _has_moved(lacking: Compared, having: Compared) -> bool:
     return not lacking.billed_quantity and lacking.estimated > 0 and money.multiply(more, Decimal(_TWICE)) >= lack
 
 
-def _cache_words(moved: Decimal, cached: Compared, modality: Modality, *, is_not_billed: bool) -> str:
+def _cache_words(move: _Move) -> str:
+    cached = move.lacking if move.is_not_billed else move.having
     counted = wording.units(cached.estimated)
     billed = wording.units(cached.billed_quantity)
-    what = "cached and billed as uncached" if is_not_billed else "uncached and billed as cached"
+    what = "cached and billed as uncached" if move.is_not_billed else "uncached and billed as cached"
     return (
-        f"{wording.units(moved, cached.row.unit)} of {modality} input were counted as {what}: "
+        f"{wording.units(move.quantity, cached.row.unit)} of {move.modality} input were counted as {what}: "
         f"{counted} cached ones were counted and {billed} billed."
     )
 
@@ -66,22 +98,27 @@ def _cache_words(moved: Decimal, cached: Compared, modality: Modality, *, is_not
 def split_unknown(group: Group, evidence: Evidence) -> None:
     """Find usage whose cached tokens had no modality: all input adds up, and its cost lies between the bounds.
 
-    The quantities of all input together agree, so that nothing was lost or unobserved: only the split differs.
+    The quantities of all input together agree, so that nothing was lost or unobserved, and those of all cached input
+    too, so that each cached token is billed as one: only the split differs.
     """
     if not group.is_interval:
         return
     cells = [cell for cell in group.cells if cell.part.component in _INPUT]
-    is_whole = agree(total(cell.estimated for cell in cells), total(cell.billed_quantity for cell in cells))
-    if not is_whole or not all(_is_within(cell) for cell in cells):
+    cached = [cell for cell in cells if cell.part.component is Component.CACHED_INPUT]
+    if not _agree_together(cells) or not _agree_together(cached) or not all(_is_within(cell) for cell in cells):
         return
     for cell in cells:
         low, high = (wording.amount(bound, evidence.currency) for bound in _bounds(cell))
         worth = wording.amount(cell.worth(cell.billed_quantity), evidence.currency)
         said = (
             f"Cached tokens came without their modality: this part costs {low} to {high}, and {worth} is billed "
-            "at the estimated price. All input together agrees."
+            "at the estimated price. All input together agrees, and all that is cached."
         )
         cell.take(Cause.SPLIT_UNKNOWN, cell.left, said)
+
+
+def _agree_together(cells: Sequence[Compared]) -> bool:
+    return agree(total(cell.estimated for cell in cells), total(cell.billed_quantity for cell in cells))
 
 
 def _bounds(cell: Compared) -> tuple[Decimal, Decimal]:
@@ -131,10 +168,11 @@ def lost(group: Group, evidence: Evidence) -> None:
         if cell.left <= 0:
             continue
         bound = found.bound(cell.part, cells)
-        quantity = cell.left if bound is None else min(cell.left, bound)
-        if quantity <= 0:
+        if bound is None or bound <= 0:
+            # A bound that nobody knows is no evidence: one response that was lost would explain any bill.
             continue
-        limit = "" if bound is None else f", and can have used {wording.units(bound, cell.row.unit)} at most"
+        quantity = min(cell.left, bound)
+        limit = f", and can have used {wording.units(bound, cell.row.unit)} at most"
         more = wording.units(cell.left, cell.row.unit)
         cell.take(Cause.LOST_RESPONSES, quantity, f"{found.words()}{limit}; {more} more are billed than counted.")
         taken[cell.part] = quantity

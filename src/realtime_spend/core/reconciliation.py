@@ -13,8 +13,9 @@ from realtime_spend.core.causes import attribute
 from realtime_spend.core.drift import Cause, DriftTotals, Reconciliation
 from realtime_spend.core.evidence import Evidence
 from realtime_spend.core.exchange import USD, Exchange
+from realtime_spend.core.line_items import Scope
 from realtime_spend.core.matching import match
-from realtime_spend.core.rows import Rows, Tolerance, without_money
+from realtime_spend.core.rows import Rows, Tolerance, by_currency, without_money
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +58,7 @@ def reconcile(estimates: Estimates, bill: Bill, *, book: RateBook, settings: Set
             book=book,
             currency=compared.exchange.currency,
             at=compared.seen_at,
+            unplaced=compared.unplaced,
         ),
     )
     rows = [cell.row for cell in cells]
@@ -87,6 +89,8 @@ class _Comparison:
         self.accounts = Accounts(items)
         self.first, self.last = self._range(bill)
         self._items = [item for item in items if self._is_asked(item.provider, item.account, item.day)]
+        self._nameless: set[Provider] = set()
+        self.unplaced: set[tuple[date, Provider, str | None]] = set()
         self._counted = self._comparable()
         currencies = {item.currency for item in self._items} or {item.currency for item in self._counted}
         self.exchange = Exchange(self._items, settings.fx, next(iter(currencies)) if len(currencies) == 1 else USD)
@@ -132,6 +136,7 @@ class _Comparison:
         absent: set[Provider] = set()
         for item in self._estimates.items:
             account = self.accounts.of_estimate(item.provider, item.account)
+            self._note_unplaced(item, account)
             if not self._is_asked(item.provider, account, item.day):
                 continue
             if asked and item.account is not None and item.account.casefold() != asked.casefold():
@@ -140,6 +145,7 @@ class _Comparison:
                 absent.add(item.provider)
                 continue
             found.append(item)
+        self._say_nameless()
         strange = {
             (item.provider, account)
             for item in found
@@ -154,15 +160,27 @@ class _Comparison:
             )
         return found
 
+    def _note_unplaced(self, item: Estimate, account: str | None) -> None:
+        """Note usage of these days that no account of the bill can be said to have."""
+        is_inside = self.first is not None and self.last is not None and self.first <= item.day <= self.last
+        if is_inside and item.scope is not Scope.PROVISIONED and self.accounts.is_without(item.provider, account):
+            self.unplaced.add((item.day, item.provider, item.model))
+            if account is None:
+                self._nameless.add(item.provider)
+
+    def _say_nameless(self) -> None:
+        for provider in sorted(self._nameless):
+            billed_ones = wording.several(self.accounts.names(provider))
+            self._say(
+                f"Usage of {provider} was counted without an account, and the bill has several: {billed_ones}. Which "
+                "of them it belongs to is not known. Say so where it is counted: REALTIME_SPEND_ACCOUNT."
+            )
+
     def _leave_out_unconvertible(self) -> None:
-        exchange = self.exchange
-        lost = [item for item in self._items if exchange.convert(item.cost, item.currency, item.day, [item]) is None]
-        for currency in sorted({item.currency for item in lost}):
-            self._leave_out("no rate of exchange", [item for item in lost if item.currency == currency])
-            self._say_rate(currency)
-        if lost:
-            kept = {id(item) for item in lost}
-            self._items = [item for item in self._items if id(item) not in kept]
+        """Say what money is left out for want of a rate; the quantities are compared all the same."""
+        convert = self.exchange.convert
+        lost = [item for item in self._items if convert(item.cost, item.currency, item.day, [item]) is None]
+        self._leave_out("no rate of exchange", lost)
 
     def _leave_out(self, what: str, items: Sequence[BilledItem]) -> None:
         for currency in sorted({item.currency for item in items}):
@@ -189,6 +207,7 @@ def _in_order(key: Key) -> tuple[str, ...]:
 def _totals(rows: Sequence[Row], shares: Sequence[DriftShare]) -> DriftTotals:
     billed = money.add(*(row.billed_cost for row in rows))
     unmapped = money.add(*(row.billed_cost for row in rows if row.part is None))
+    unconverted = by_currency(lost for row in rows for lost in row.unconverted)
     drifts = [row.drift_cost for row in rows if row.drift_cost is not None]
     if len(drifts) < len(rows):
         return DriftTotals(
@@ -198,6 +217,7 @@ def _totals(rows: Sequence[Row], shares: Sequence[DriftShare]) -> DriftTotals:
             explained_cost=None,
             unexplained_cost=None,
             unmapped_cost=unmapped,
+            unconverted=unconverted,
         )
     return DriftTotals(
         estimated_cost=money.add(*(row.estimated_cost for row in rows if row.estimated_cost is not None)),

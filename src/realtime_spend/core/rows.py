@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.core import money
 from realtime_spend.core.compared import Compared, Price
@@ -14,7 +14,7 @@ from realtime_spend.core.line_items import Unit
 from realtime_spend.core.settling import state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from realtime_spend.core.bills import BilledItem
@@ -40,7 +40,10 @@ class Tolerance:
         if row.drift_cost is not None:
             larger = max((row.estimated_cost or money.ZERO).copy_abs(), row.billed_cost.copy_abs())
             return row.drift_cost.copy_abs() > max(money.multiply(self.share, larger), self.floor)
-        counted, billed = row.estimated_quantity or money.ZERO, row.billed_quantity or money.ZERO
+        counted, billed = row.estimated_quantity, row.billed_quantity
+        if counted is None or billed is None:
+            # Neither money nor quantity is known: nothing says that it drifts.
+            return False
         off = money.subtract(counted, billed).copy_abs()
         return off > money.multiply(self.share, max(counted, billed))
 
@@ -53,6 +56,13 @@ class _Estimated:
     low: Decimal | None = None
     high: Decimal | None = None
     is_known: bool = True
+
+
+class _Billed(NamedTuple):
+    """What a key is billed: `cost` in the currency of the comparison, and what no rate of exchange converts into it."""
+
+    cost: Decimal
+    unconverted: tuple[tuple[str, Decimal], ...]
 
 
 class Rows:
@@ -79,10 +89,11 @@ class Rows:
         )
 
     def _row(self, key: Key, sides: Sides) -> Row:
-        billed_cost = money.add(*(self._billed_cost(item) for item in sides.billed))
+        billed = self._billed(sides.billed)
         estimated = self._estimated(sides)
         quantities = [item.quantity for item in sides.billed]
         known = [quantity for quantity in quantities if quantity is not None]
+        is_comparable = estimated.is_known and not billed.unconverted
         return Row(
             day=key.day,
             provider=key.provider,
@@ -97,18 +108,25 @@ class Rows:
             estimated_cost=estimated.cost,
             estimated_low=estimated.low,
             estimated_high=estimated.high,
-            billed_cost=billed_cost,
-            drift_cost=money.subtract(billed_cost, estimated.cost or money.ZERO) if estimated.is_known else None,
+            billed_cost=billed.cost,
+            drift_cost=money.subtract(billed.cost, estimated.cost or money.ZERO) if is_comparable else None,
             state=state_of(key.day, key.provider, self._at),
             meters=tuple(sorted({item.meter.name for item in sides.billed})),
             to_usd=self._exchange.rate(self._exchange.currency, key.day, sides.billed),
+            unconverted=billed.unconverted,
         )
 
-    def _billed_cost(self, item: BilledItem) -> Decimal:
-        found = self._exchange.convert(item.cost, item.currency, item.day, [item])
-        if found is None:
-            raise ValueError(f"{item.currency} has no rate of exchange, and should have been left out")
-        return found
+    def _billed(self, items: Sequence[BilledItem]) -> _Billed:
+        costs: list[Decimal] = []
+        lost: list[tuple[str, Decimal]] = []
+        for item in items:
+            found = self._exchange.convert(item.cost, item.currency, item.day, [item])
+            if found is None:
+                lost.append((item.currency, item.cost))
+            else:
+                costs.append(found)
+        self.unknown_currencies |= {currency for currency, _ in lost}
+        return _Billed(money.add(*costs), by_currency(lost))
 
     def _estimated(self, sides: Sides) -> _Estimated:
         costs: list[Decimal] = []
@@ -147,6 +165,14 @@ class Rows:
             second = money.divide(row.estimated_cost, row.estimated_quantity)
             found = money.add(found, money.multiply(money.multiply(second, _PLACES_OF_HOURS), rows))
         return found
+
+
+def by_currency(amounts: Iterable[tuple[str, Decimal]]) -> tuple[tuple[str, Decimal], ...]:
+    """Return the sum of `amounts` in each currency, in order."""
+    sums: dict[str, Decimal] = {}
+    for currency, amount in amounts:
+        sums[currency] = money.add(sums.get(currency, money.ZERO), amount)
+    return tuple(sorted(sums.items()))
 
 
 def without_money(cell: Compared, tolerance: Tolerance) -> Compared:

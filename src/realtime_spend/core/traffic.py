@@ -12,8 +12,10 @@ from realtime_spend.core.line_items import Component
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
+    from datetime import date
 
     from realtime_spend.core.compared import Compared, Group
+    from realtime_spend.core.line_items import Provider
 
 _ONE = Decimal(1)
 # Sessions that nobody saw are not the exact image of those that somebody did.
@@ -24,21 +26,28 @@ _LEAST = Decimal("0.001")
 _FEWEST = 2
 
 
-def unobserved(groups: Sequence[Group], counted: AbstractSet[object]) -> None:
+def unobserved(
+    groups: Sequence[Group],
+    counted: AbstractSet[object],
+    unplaced: AbstractSet[tuple[date, Provider, str | None]],
+) -> None:
     """Find traffic that was not seen at all.
 
     One meter that is too high is no traffic: sessions use all meters of a model. So the evidence is one factor on all
     of them, or a model (a version, a scope) of which nothing was counted while no other row of it lacks anything.
     `counted` has the provider, account and model of all that was counted on any day, those still open included.
+    `unplaced` is the usage under no account that the bill has: a model of it may have been counted for any account.
     """
+    ever = {use[1:] for use in unplaced}
     siblings: dict[object, list[Group]] = {}
     for group in groups:
         siblings.setdefault(group.key[:4], []).append(group)
     for group in groups:
         if any(cell.estimates for cell in group.cells):
             _factor(group)
-        else:
-            _absent(group, siblings[group.key[:4]], is_ever_counted=group.key[1:4] in counted)
+        elif (key := group.key)[:2] + key[3:4] not in unplaced:
+            is_ever_counted = key[1:4] in counted or (key.provider, key.model) in ever
+            _absent(group, siblings[key[:4]], is_ever_counted=is_ever_counted)
 
 
 def _absent(group: Group, siblings: Sequence[Group], *, is_ever_counted: bool) -> None:

@@ -169,10 +169,26 @@ def _gaps(entries: Iterable[Entry]) -> list[Gap]:
 
 def _gaps_of(counts: Mapping[_Kind, _Count]) -> list[Gap]:
     return [
-        Gap(**kind._asdict(), reported=reported, count=number, usages=count.usages, largest=count.largest)
+        Gap(**kind._asdict(), reported=reported, count=number, usages=count.usages, largest=_largest(kind, counts))
         for kind, count in counts.items()
         for reported, number in count.numberless.items()
     ]
+
+
+def _largest(kind: _Kind, counts: Mapping[_Kind, _Count]) -> dict[Part, Decimal]:
+    """Return the most that one usage had of each part. What has no model, or no scope, may have been of any."""
+    found: dict[Part, Decimal] = {}
+    for other, count in counts.items():
+        is_alike = (other.day, other.provider, other.account, other.kind) == (
+            kind.day,
+            kind.provider,
+            kind.account,
+            kind.kind,
+        )
+        if is_alike and kind.model in (None, other.model) and kind.scope in (None, other.scope):
+            for part, quantity in count.largest.items():
+                found[part] = max(found.get(part, money.ZERO), quantity)
+    return found
 
 
 def prometheus_estimates(

@@ -67,6 +67,8 @@ def headline(found: Reconciliation, writing: Writing) -> str:
     if not found.rows:
         return "Nothing was counted and nothing is billed for these models."
     if totals.drift_cost is None:
+        if totals.unconverted:
+            return "Without a rate of exchange for all of the bill, only quantities are compared."
         return f"The bill is {bill}; without a rate of exchange only quantities are compared."
     if not totals.drift_cost:
         exactly = all(not row.drift_cost for row in found.rows)

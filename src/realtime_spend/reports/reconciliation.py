@@ -69,7 +69,7 @@ def _row(row: Row) -> dict[str, Any]:
         "estimated_cost": amount_json(row.estimated_cost),
         "estimated_low": amount_json(row.estimated_low),
         "estimated_high": amount_json(row.estimated_high),
-        "billed_cost": amount_json(row.billed_cost),
+        "billed_cost": amount_json(None if row.unconverted else row.billed_cost),
         "drift_cost": amount_json(row.drift_cost),
         "state": row.state.value,
         "meters": list(row.meters),
@@ -92,11 +92,11 @@ def _share(share: DriftShare) -> dict[str, Any]:
 def _totals(totals: DriftTotals) -> dict[str, Any]:
     return {
         "estimated_cost": amount_json(totals.estimated_cost),
-        "billed_cost": amount_json(totals.billed_cost),
+        "billed_cost": amount_json(None if totals.unconverted else totals.billed_cost),
         "drift_cost": amount_json(totals.drift_cost),
         "explained_cost": amount_json(totals.explained_cost),
         "unexplained_cost": amount_json(totals.unexplained_cost),
-        "unmapped_cost": amount_json(totals.unmapped_cost),
+        "unmapped_cost": amount_json(None if totals.unconverted else totals.unmapped_cost),
     }
 
 
@@ -146,7 +146,7 @@ def _summary(found: Reconciliation, writing: Writing) -> Table:
     table = _table()
     figures = {
         "estimated": writing.amount(totals.estimated_cost),
-        "billed": writing.amount(totals.billed_cost),
+        "billed": writing.amount(None if totals.unconverted else totals.billed_cost),
         "drift": writing.change(totals.drift_cost),
         "of the estimate": writing.share(totals.drift_cost, totals.estimated_cost) or "-",
         "explained": writing.change(totals.explained_cost),
@@ -195,7 +195,7 @@ def _figures(one: PartSum, naming: Naming, writing: Writing) -> tuple[str, ...]:
         quantity(one.estimated_quantity),
         quantity(one.billed_quantity),
         writing.amount(one.estimated_cost),
-        writing.amount(one.billed_cost),
+        writing.amount(one.billed_cost if one.is_converted else None),
         writing.change(one.drift_cost),
         "open" if one.is_open else f"{one.beyond} of {len(one.rows)}" if one.beyond else "-",
     )

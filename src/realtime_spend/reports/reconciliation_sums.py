@@ -58,6 +58,11 @@ class Sums:
         return money.add(*(row.billed_cost for row in self.rows))
 
     @property
+    def is_converted(self) -> bool:
+        """Whether all of what is billed is in `billed_cost`: none of it lacks a rate of exchange."""
+        return not any(row.unconverted for row in self.rows)
+
+    @property
     def drift_cost(self) -> Decimal | None:
         """Billed less estimated; None where a rate of exchange is missing."""
         return _whole([row.drift_cost for row in self.rows])

@@ -137,7 +137,7 @@ def _say_day(snapshot: Snapshot, row: Row, in_usd: _InUsd) -> None:
     # Meters that cannot be read share a series.
     snapshot.at_most(names.BILL_STATE, labels, _STATES[row.state])
     rate = in_usd.rate(row)
-    if rate is None:
+    if rate is None or row.unconverted:
         snapshot.without_rate += 1
         return
     snapshot.add(names.BILLED_COST, labels, money.multiply(row.billed_cost, rate))
