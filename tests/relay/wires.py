@@ -44,6 +44,10 @@ class Wire:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
+    def is_over(self) -> bool:
+        return all(task.done() for task in self._tasks)
+
+    @property
     def url(self) -> str:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
@@ -65,19 +69,23 @@ class Wire:
         self._tasks.add(task)
         recorded = Recorded()
         self.connections.append(recorded)
+        ends = [writer]
         try:
             behind_reader, behind_writer = await asyncio.open_connection(*self._behind)
-        except OSError:
-            writer.transport.abort()
-            return
-        await asyncio.gather(
-            _carry(reader, behind_writer, recorded.to_server, recorded, "client"),
-            _carry(behind_reader, writer, recorded.to_client, recorded, "server"),
-        )
-        for end in (writer, behind_writer):
-            end.close()
-            with contextlib.suppress(OSError):
-                await end.wait_closed()
+            ends.append(behind_writer)
+            await asyncio.gather(
+                _carry(reader, behind_writer, recorded.to_server, recorded, "client"),
+                _carry(behind_reader, writer, recorded.to_client, recorded, "server"),
+            )
+        except (OSError, asyncio.CancelledError):
+            # Whoever stops the wire cancels this; the loop would complain of it.
+            pass
+        finally:
+            for end in ends:
+                end.close()
+            for end in ends:
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
 
 
 async def _carry(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from realtime_spend.relay.credentials import credentials, without_credentials
 from realtime_spend.relay.doors import HeadError, HeadReader
-from realtime_spend.relay.handshake import END_OF_HEAD, status_of, written_request
+from realtime_spend.relay.handshake import END_OF_HEAD, length_of, status_of, written_request
 from realtime_spend.relay.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -77,13 +77,15 @@ async def answered(reader: HeadReader, request: bytes, seconds: float) -> tuple[
 
 
 async def pass_refusal_on(door: Door, reader: HeadReader, head: bytes, status: int, *, is_our_key: bool) -> None:
-    """Let the client see why the upstream refuses: all of its answer, until either of them closes."""
+    """Let the client see why the upstream refuses: all of its answer, unless either of them closes before."""
     if is_our_key and status in _ABOUT_THE_KEY:
         # The key is the relay's, and what is wrong with it none of the client's business.
         sentence = "the upstream refuses the key of this relay"
         raise RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_refuses_key", sentence)
     door.transport.write(head + END_OF_HEAD + reader.rest)
-    answering, asking = _Passing(door.transport), _Passing(reader.transport)
+    length = length_of(head)
+    answering = _Passing(door.transport, None if length is None else length - len(reader.rest))
+    asking = _Passing(reader.transport, None)
     reader.transport.set_protocol(answering)
     door.transport.set_protocol(asking)
     for transport in (reader.transport, door.transport):
@@ -94,15 +96,21 @@ async def pass_refusal_on(door: Door, reader: HeadReader, head: bytes, status: i
 
 
 class _Passing(asyncio.Protocol):
-    """Passes what comes on to another transport, until it is over."""
+    """Passes what comes on to another transport, until it is over: so many bytes, if that is known."""
 
-    def __init__(self, to: asyncio.Transport) -> None:
-        self._to = to
+    def __init__(self, to: asyncio.Transport, left: int | None) -> None:
+        self._to, self._left = to, left
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if left is not None and left <= 0:
+            self._end()
 
     def data_received(self, data: bytes) -> None:
         if not self._to.is_closing():
             self._to.write(data)
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left <= 0:
+                self._end()
 
     def eof_received(self) -> None:
         self._end()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class HeadError(Exception):
-    """There is no head: the peer has gone, or says too much."""
+    """There is no head: the peer has gone, or what it says is none."""
 
 
 class HeadReader(asyncio.Protocol):
@@ -49,14 +49,15 @@ class HeadReader(asyncio.Protocol):
             head = bytes(self._came[:end])
             self._came = bytearray(self.rest)
             self.head.set_result(head)
-        elif len(self._came) > LARGEST_HEAD:
+        elif len(self._came) > LARGEST_HEAD or not self._came[:1].isalpha():
+            # The beginning of TLS, for one, where none is spoken here.
             self.transport.pause_reading()
-            self.head.set_exception(HeadError("too large"))
+            self.head.set_exception(HeadError("this is no HTTP, or too much of it"))
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - it is gone in any case
         """The peer has gone."""
         if not self.head.done():
-            self.head.set_exception(HeadError("gone"))
+            self.head.set_exception(HeadError)
 
 
 class Door(HeadReader):

@@ -137,6 +137,7 @@ def status_of(head: bytes) -> int:
     return int(found[1])
 
 
-def is_compressed(head: bytes) -> bool:
-    """Whether an answer agrees to an extension, although none was offered."""
-    return re.search(rb"(?im)^sec-websocket-extensions[ \t]*:", head) is not None
+def length_of(head: bytes) -> int | None:
+    """Return how long an answer says it is, None if it ends with its connection."""
+    found = re.search(rb"(?im)^content-length:[ \t]*([0-9]{1,15})[ \t]*\r?$", head)
+    return None if found is None else int(found[1])

@@ -141,10 +141,8 @@ class Relay:
         except TimeoutError:
             slow = RefusedError(HTTPStatus.REQUEST_TIMEOUT, "slow_handshake", "the request did not come in time")
             self._say(door, refusal(slow))
-        except HeadError as error:
-            if error.args == ("too large",):
-                large = RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_handshake", "too many headers")
-                self._say(door, refusal(large))
+        except HeadError:
+            self._say(door, refusal(RefusedError(HTTPStatus.BAD_REQUEST, "bad_handshake", "this is no HTTP request")))
         except Exception:  # noqa: BLE001 - one client's handshake must not end the relay
             self._metering.containment.failed("relaying_a_handshake")
             door.transport.abort()
