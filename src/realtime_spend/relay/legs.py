@@ -71,7 +71,7 @@ class Leg(asyncio.Protocol):
 
     def say_last(self, word: bytes | None) -> None:
         """Put in `word`, a close frame, once the frame in progress is over, and pass nothing on after it."""
-        if word is None or (self._passes and self.walk.is_closed):
+        if word is None or self.has_ended or (self._passes and self.walk.is_closed):
             self._passes, self._last_word = False, None
         elif not self._passes or self._last_word is not None:
             return
