@@ -88,11 +88,13 @@ class Source(asyncio.Protocol):
             if not end:
                 return
             self._came, self._is_open = rest, True
-            [key] = [
-                line.split(b":", 1)[1].strip()
-                for line in head.split(b"\r\n")
-                if line.lower().startswith(b"sec-websocket-key:")
-            ]
+            lines = [line.partition(b":") for line in head.split(b"\r\n")]
+            key = next((value.strip() for name, _, value in lines if name.lower() == b"sec-websocket-key"), None)
+            if key is None:
+                # A gateway may ask for something else too.
+                self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                self.transport.close()
+                return
             accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())  # noqa: S324 - the protocol's own
             self.transport.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

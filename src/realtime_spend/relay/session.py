@@ -98,9 +98,6 @@ class RelayedSession:
             self.end(Ending.UNREAD)
         elif idle is not None and now - self._idle_since >= idle:
             self.end(Ending.IDLE)
-        if upstream.is_unreadable:
-            upstream.is_unreadable = False
-            self._count("relay.unreadable_frame")
 
     def attend(self, leg: Leg) -> None:
         """After a message: end the session if it is not to go on."""
@@ -149,6 +146,8 @@ class RelayedSession:
         other = leg.other
         if leg is self._upstream:
             self._watcher.closed()
+            if self._tap.is_unreadable:
+                self._count("relay.unreadable_frame")
             if error is not None:
                 other.reset()
             elif not other.is_lost:
