@@ -52,7 +52,7 @@ def litellm_proxy(upstream: str) -> Iterator[tuple[int, str, str]]:
         config = Path(folder) / "config.yaml"
         config.write_text(_CONFIG.format(upstream=upstream, key=_KEY), encoding="utf-8")
         port = _free_port()
-        command = [python, "-m", "litellm.proxy.proxy_cli", "--config", config, "--host", "127.0.0.1"]
+        command: list[str | Path] = [python, "-m", "litellm.proxy.proxy_cli", "--config", config, "--host", "127.0.0.1"]
         log = Path(folder) / "log"
         with log.open("w") as output:
             process = subprocess.Popen(  # noqa: S603 - the proxy

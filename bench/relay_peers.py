@@ -40,7 +40,9 @@ def framed(text: str) -> bytes:
 def delta(size: int) -> bytes:
     """Return an audio delta of about that size."""
     head = {"type": "response.output_audio.delta", "event_id": "event_1", "response_id": "resp_1", "item_id": "item_1"}
-    return framed(json.dumps({**head, "output_index": 0, "content_index": 0, "delta": "A" * size}, separators=(",", ":")))
+    return framed(
+        json.dumps({**head, "output_index": 0, "content_index": 0, "delta": "A" * size}, separators=(",", ":"))
+    )
 
 
 def usage(number: int) -> bytes:

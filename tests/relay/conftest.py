@@ -8,20 +8,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from tests.hooks.conftest import Meter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from realtime_spend.relay.tokens import TokenCheck
 
 from realtime_spend.configuration import configure
 from realtime_spend.core.line_items import Provider
 from realtime_spend.relay.running import metered
 from realtime_spend.relay.server import Relay
 from realtime_spend.relay.settings import Limits, RelaySettings, upstream_of
-from realtime_spend.relay.tokens import TokenCheck
-from tests.hooks.conftest import Meter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,7 @@ def relay_to(tmp_path: Path) -> RelayTo:
             port=0,
             limits=limits or Limits(),
             tls=tls,
-            **({} if trusted is None else {"upstream_tls": trusted}),
+            upstream_tls=trusted or ssl.create_default_context(),
         )
         chosen = configure({}, {"ledger": folder, **configuration})
         assert not chosen.problems

@@ -43,7 +43,11 @@ def accepted(key: bytes, *more: str) -> bytes:
 
 
 def key_of(request: bytes) -> bytes:
-    [key] = [line.split(b":", 1)[1].strip() for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")]
+    [key] = [
+        line.split(b":", 1)[1].strip()
+        for line in request.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-key")
+    ]
     return key
 
 

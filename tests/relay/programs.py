@@ -10,11 +10,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-c", "from realtime_spend.cli import main; main()")
@@ -41,9 +44,7 @@ class Process:
 
 
 @contextlib.contextmanager
-def relay_process(
-    ledger: Path, *arguments: str, environment: Mapping[str, str] | None = None
-) -> Iterator[Process]:
+def relay_process(ledger: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
     """Run `realtime-spend relay` on any free port."""
     process = subprocess.Popen(
         [*COMMAND, "relay", "--port", "0", *arguments],
@@ -64,7 +65,7 @@ def relay_process(
 
 
 def node_with(*packages: str) -> tuple[str, Path]:
-    """Return Node, and a folder with these packages, made once for all runs; without Node a test is skipped, but in CI."""
+    """Return Node, and a folder with these packages, made once for all runs."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         _cannot("node and npm are not here")
@@ -80,7 +81,7 @@ def node_with(*packages: str) -> tuple[str, Path]:
             subprocess.run(command, check=True, cwd=making, capture_output=True, text=True, timeout=100)
             making.rename(home)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            _cannot(f"the packages cannot be had: {error.stderr or error}")
+            _cannot(f"the packages cannot be had: {error.stderr!r} ({error})")
         except OSError:
             # Somebody else was quicker; theirs is as good.
             if not home.exists():

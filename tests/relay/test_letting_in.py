@@ -10,10 +10,10 @@ import jwt
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.relay.peers import PATH, client, frame, request, upstream
 
 from realtime_spend.core.line_items import Provider
 from realtime_spend.relay.tokens import KeySet, SharedSecret, TokenCheck
-from tests.relay.peers import PATH, client, frame, request, upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +47,9 @@ def _bearer(token: str) -> bytes:
 async def _listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     usage = '{"total_tokens":3,"input_tokens":2,"output_tokens":1}'
     writer.write(frame('{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime"}}'))
-    writer.write(frame('{"type":"response.done","response":{"id":"resp_1","status":"completed","usage":' + usage + "}}"))
+    writer.write(
+        frame('{"type":"response.done","response":{"id":"resp_1","status":"completed","usage":' + usage + "}}")
+    )
     await reader.read()
 
 
@@ -212,7 +214,7 @@ async def test_tokens_are_checked_with_the_keys_of_a_jwks_which_may_change(
 
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         confused = jwt.api_jws.PyJWS()
-        confused._algorithms["HS256"].prepare_key = lambda key: key  # type: ignore[method-assign,assignment]
+        confused._algorithms["HS256"].prepare_key = lambda key: key  # type: ignore[method-assign]
         token = confused.encode(json.dumps(_claims(iat=None, exp=4_000_000_000)).encode(), pem, "HS256", {"kid": "one"})
         async with client(running.relay.port, _bearer(token)) as peer:
             assert peer.status == 401

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 import struct
@@ -10,13 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from tests.relay.peers import (
+    BINARY,
+    CLOSE,
+    PATH,
+    PING,
+    Client,
+    accepted,
+    client,
+    closing,
+    frame,
+    key_of,
+    request,
+    upstream,
+)
 
 from realtime_spend.relay.settings import Limits
-from tests.relay.peers import BINARY, CLOSE, PATH, PING, Client, client, closing, frame, request, upstream
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.relay.conftest import RelayTo, Running
 
 _QUICK = Limits(ending=1.0)
@@ -167,7 +179,7 @@ async def test_a_session_ends_at_its_spend_ceiling_and_what_it_cost_is_in_the_le
 async def test_a_client_that_does_not_read_holds_back_its_upstream_and_is_let_go(relay_to: RelayTo) -> None:
     written = 0
 
-    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal written
         writer.transport.set_write_buffer_limits(0)
         for _ in range(20_000):
@@ -182,9 +194,9 @@ async def test_a_client_that_does_not_read_holds_back_its_upstream_and_is_let_go
     ):
         peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
         for _ in range(100):
-            before = written
+            so_far = written
             await asyncio.sleep(0.05)
-            if written == before:
+            if written == so_far:
                 break
         # What the kernel holds for both connections, and not all that was to be sent.
         assert 0 < written < 10_000
@@ -207,7 +219,7 @@ async def test_an_upstream_that_does_not_read_holds_back_its_client(relay_to: Re
     async with upstream(talk) as server, relay_to(server.url) as running, client(running.relay.port) as peer:
         peer.writer.transport.set_write_buffer_limits(0)
         said = 0
-        with pytest.raises(TimeoutError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 while said < count:
                     peer.say(sent)
@@ -338,14 +350,13 @@ async def test_what_an_upstream_says_when_it_refuses_comes_through(relay_to: Rel
 
 
 @pytest.fixture
-async def tls_upstream(tmp_path: Path) -> Any:
+async def tls_upstream() -> Any:
     """Serve with TLS, by a certificate for 127.0.0.1 of an authority of the test's own."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    from tests.relay.peers import accepted, key_of  # noqa: PLC0415
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

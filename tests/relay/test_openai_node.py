@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trustme
+from tests.relay.programs import node_with
+from tests.relay.wires import Wire
 
 from realtime_spend.relay.frame_walk import header_at
 from realtime_spend.simulator import Simulator, SimulatorOptions
-from tests.relay.programs import node_with
-from tests.relay.wires import Wire
 
 if TYPE_CHECKING:
     from tests.relay.conftest import RelayTo
@@ -28,7 +29,8 @@ import { WebSocket } from 'ws';
 import { writeFileSync, appendFileSync } from 'node:fs';
 const told = process.env.TOLD;
 writeFileSync(told, '');
-const say = (way, data) => appendFileSync(told, JSON.stringify([way, createHash('sha256').update(data).digest('hex')]) + '\\n');
+const digest = (data) => createHash('sha256').update(data).digest('hex');
+const say = (way, data) => appendFileSync(told, JSON.stringify([way, digest(data)]) + '\\n');
 const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (data, ...more) { say('said', data); return send.call(this, data, ...more); };
 const emit = WebSocket.prototype.emit;
@@ -41,8 +43,6 @@ WebSocket.prototype.emit = function (name, data, ...more) {
 
 def _messages(stream: bytes) -> list[str]:
     """Return a digest of each message in a stream of frames that are whole."""
-    import hashlib  # noqa: PLC0415
-
     found, position = [], 0
     while (header := header_at(stream, position)) is not None:
         first, is_masked, body, length = header

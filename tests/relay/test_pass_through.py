@@ -3,17 +3,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 import websockets
 from openai import AsyncAzureOpenAI, AsyncOpenAI
-
-from realtime_spend.simulator import Deployment, Simulator, SimulatorOptions
-from tests.hooks.messages import CREATE
+from tests.hooks.messages import CREATE, done
 from tests.relay.peers import BINARY, PATH, PING, TEXT, Client, client, closing, frame, request, upstream
 from tests.relay.wires import Recorded, Wire
+
+from realtime_spend.simulator import Deployment, Simulator, SimulatorOptions
 
 if TYPE_CHECKING:
     from tests.relay.conftest import RelayTo
@@ -178,9 +180,7 @@ async def test_every_byte_alone_is_passed_on_and_metered(relay_to: RelayTo) -> N
         '{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime"}}',
         '{"type":"response.created","response":{"id":"resp_1"}}',
         '{"type":"response.output_audio.delta","response_id":"resp_1","delta":"' + "A" * 300 + '"}',
-        '{"type":"response.done","response":{"id":"resp_1","status":"completed","usage":{"total_tokens":3,'
-        '"input_tokens":2,"output_tokens":1,"input_token_details":{"text_tokens":2},'
-        '"output_token_details":{"text_tokens":1}}}}',
+        done("resp_1", text=1),
     ]
     stream = b"".join(map(frame, said)) + closing(1000)
 
@@ -208,7 +208,9 @@ async def _everything(peer: Client) -> bytes:
 
 
 @pytest.mark.parametrize("cut", [b"\x81\x7e", frame("x" * 1000)[:500], frame(b"", TEXT, final=False), b"\x81"])
-async def test_an_upstream_that_goes_in_mid_frame_leaves_the_client_with_what_came(cut: bytes, relay_to: RelayTo) -> None:
+async def test_an_upstream_that_goes_in_mid_frame_leaves_the_client_with_what_came(
+    cut: bytes, relay_to: RelayTo
+) -> None:
     whole = frame('{"type":"response.created","response":{"id":"resp_1"}}')
 
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -263,9 +265,6 @@ async def _ends(running: Any) -> None:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    import socket  # noqa: PLC0415
-    import struct  # noqa: PLC0415
-
     connection = writer.transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import websockets
-
-from realtime_spend.simulator import Simulator, SimulatorOptions
 from tests.hooks.messages import CREATE
 from tests.relay.peers import PATH, client, request, upstream
-from tests.relay.programs import COMMAND, Process, relay_process
+from tests.relay.programs import Process, relay_process
+
+from realtime_spend.simulator import Simulator, SimulatorOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.conftest import Run
 
 _SECRET = "a secret that is as long as it must be, or longer"  # noqa: S105 - of this test alone
 
@@ -37,7 +38,7 @@ async def _half_way(url: str) -> Any:
     return connection
 
 
-async def test_killed_in_the_middle_of_a_hundred_sessions_it_has_lost_no_usage(tmp_path: Path) -> None:
+async def test_killed_in_the_middle_of_a_hundred_sessions_it_has_lost_no_usage(run: Run, tmp_path: Path) -> None:
     async with Simulator(SimulatorOptions(seed=3, max_sessions=200)) as simulator:
         with relay_process(tmp_path / "ledger", "--openai", simulator.url) as running:
             url = f"ws://127.0.0.1:{running.port}{PATH}&sim_outcomes=completed,completed,never_finished"
@@ -51,10 +52,7 @@ async def test_killed_in_the_middle_of_a_hundred_sessions_it_has_lost_no_usage(t
     records = _records(running.ledger)
     assert {record["id"] for record in records} == {usage["id"] for usage in sent["usages"]}
     assert len(records) == 200
-    report = subprocess.run(
-        [*COMMAND, "report", str(running.ledger), "--json"], capture_output=True, text=True, check=True, timeout=60
-    )
-    told = json.loads(report.stdout)
+    told = run("report", running.ledger, "--json").json
     assert [total["cost"] for total in told["totals"]] == [sent["cost"]]
 
 
@@ -118,7 +116,7 @@ async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced
                 await connection.close()
             await simulator.wait_idle()
             workers = await _workers(running.process.pid, 2)
-            subprocess.run(["kill", "-9", str(workers[0])], check=True)  # noqa: S607 - of the system
+            os.kill(workers[0], signal.SIGKILL)
             again = await _workers(running.process.pid, 2, without=workers[0])
             assert workers[0] not in again
             connections = await asyncio.gather(*(_half_way(url) for _ in range(40)))
@@ -133,16 +131,17 @@ async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced
     assert len({record["writer"] for record in records}) >= 2, "the kernel spreads eighty connections over two"
 
 
-async def _workers(parent: int, count: int, without: int = 0) -> list[int]:
-    from pathlib import Path as Files  # noqa: PLC0415
+def _children(parent: int) -> list[int]:
+    return [int(number) for number in Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii").split()]
 
+
+async def _workers(parent: int, count: int, without: int = 0) -> list[int]:
     for _ in range(500):
-        told = Files(f"/proc/{parent}/task/{parent}/children").read_text("ascii").split()
-        found = [int(number) for number in told if int(number) != without]
+        found = [number for number in _children(parent) if number != without]
         if len(found) == count:
             return found
         await asyncio.sleep(0.02)
-    raise AssertionError(f"{parent} has other children: {told}")
+    raise AssertionError(f"{parent} has other children: {found}")
 
 
 async def test_a_worker_whose_parent_was_killed_ends(tmp_path: Path) -> None:
@@ -161,10 +160,8 @@ async def test_a_worker_whose_parent_was_killed_ends(tmp_path: Path) -> None:
 
 
 def _lives(process: int) -> bool:
-    from pathlib import Path as Files  # noqa: PLC0415
-
     try:
-        return Files(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -209,7 +206,7 @@ async def test_tokens_and_keys_are_taken_from_the_environment(tmp_path: Path) ->
     ],
 )
 def test_what_is_set_wrong_is_said_in_a_sentence(
-    run: Any, arguments: list[str], environment: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, arguments: list[str], environment: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     answer = run("relay", "--port", "0", *arguments, **environment)
@@ -218,7 +215,7 @@ def test_what_is_set_wrong_is_said_in_a_sentence(
     assert "user:pw" not in answer.err
 
 
-def test_a_port_that_is_taken_is_said(run: Any) -> None:
+def test_a_port_that_is_taken_is_said(run: Run) -> None:
     import socket  # noqa: PLC0415
 
     with socket.socket() as taken:

@@ -1,4 +1,4 @@
-"""Keys, tokens and what people say are planted wherever a client or a service can put them, and looked for everywhere."""
+"""Keys, tokens and what people say are planted wherever they can be put, and looked for everywhere."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
+from tests.relay.peers import PATH, client, closing, frame, request, upstream
 
 from realtime_spend.containment import Containment
 from realtime_spend.core.line_items import Provider
 from realtime_spend.relay.settings import Limits
 from realtime_spend.relay.tokens import SharedSecret, TokenCheck
-from tests.relay.peers import PATH, client, closing, frame, request, upstream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.hooks.conftest import Meter
     from tests.relay.conftest import RelayTo
 
@@ -66,12 +68,20 @@ def _requests() -> list[bytes]:
     return [*heads, b"planted nonsense\r\n\r\n", request(PATH, "Broken planted-header")]
 
 
-async def _everything_told(meter: Meter, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> str:
+@pytest.fixture
+def everything_told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[Meter], str]:
+    caplog.set_level(logging.DEBUG)
+    return lambda meter: _told(meter, caplog, capfd)
+
+
+def _told(meter: Meter, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> str:
     reader: Any = meter.reader
     told = [meter.folder.name, *(file.read_text("utf-8") for file in meter.folder.glob("*"))]
     data = reader.get_metrics_data()
     told += [data.to_json() if data else ""]
-    told += [f"{record.getMessage()} {record.exc_text} {record.exc_info} {record.__dict__}" for record in caplog.records]
+    told += [
+        f"{record.getMessage()} {record.exc_text} {record.exc_info} {record.__dict__}" for record in caplog.records
+    ]
     return "\n".join([*told, *capfd.readouterr()])
 
 
@@ -81,11 +91,9 @@ async def test_no_secret_reaches_log_metric_or_ledger(
     behaviour: Any,
     is_keeper: bool,  # noqa: FBT001 - a parameter of the test
     relay_to: RelayTo,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
+    everything_told: Callable[[Meter], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(True)
     # Faults of ours must not tell either.
     monkeypatch.setattr(Containment, "reraise", False)
@@ -100,7 +108,7 @@ async def test_no_secret_reaches_log_metric_or_ledger(
             async with client(running.relay.port, head) as peer:
                 statuses.append(peer.status)
                 answers += peer.answer + await peer.to_the_end()
-        told = await _everything_told(running.meter, caplog, capfd)
+        told = everything_told(running.meter)
     taken = 101 if behaviour is _talk else (502 if is_keeper else 401)
     assert statuses.count(taken) == (3 if is_keeper else 12)
     if behaviour is _talk:
@@ -136,5 +144,3 @@ async def test_a_fault_of_ours_while_a_client_comes_in_is_contained_and_tells_no
     [record] = [record for record in caplog.records if record.name == "realtime_spend"]
     assert "RuntimeError" in record.getMessage()
     assert _token() not in json.dumps(record.__dict__, default=str)
-
-

@@ -116,7 +116,7 @@ class Relay:
             for session in self.register.sessions:
                 session.look(now)
 
-    # --- A client comes in ---------------------------------------------------------------------------------------------
+    # --- A client comes in --------------------------------------------------------------------------------------------
 
     def _door(self) -> Door:
         return Door(self._come_in)
