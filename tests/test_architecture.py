@@ -16,6 +16,7 @@ _PACKAGE = Path(realtime_spend.__file__).parent
 _EDGES = {"hooks", "sinks", "estimates", "billing", "reports", "rate_cards", "simulator"}
 # What joins the edges. Everything else at the top level may import core, and itself.
 _ROOTS = {"instrumentor", "metering", "watcher", "rated", "observing", "reporting", "demo", "cli"}
+_ROOTS |= {"relay", "relay_command"}
 _ROOTS |= {"repricing", "command_settings", "ledger_commands", "simulator_commands"}
 _ROOTS |= {"reconciler", "reconcile_command", "bill_sources", "meters_command", "watching", "watch_command"}
 _NOT_PURE = {"asyncio", "socket", "os", "time", "logging", "pathlib", "io", "subprocess", "tempfile", "random"}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _given: ContextVar[dict[str, str] | None] = ContextVar("realtime_spend_attributes", default=None)
 _LONGEST_VALUE = 4_096
 # Attributes with these beginnings are ours to set, or OpenTelemetry's.
-_RESERVED = ("realtime_spend.", "gen_ai.", "server.", "error.")
+RESERVED = ("realtime_spend.", "gen_ai.", "server.", "error.")
 
 
 @contextmanager
@@ -41,5 +41,5 @@ def attributes_now(baggage_keys: Sequence[str]) -> dict[str, str]:
     return {
         key: str(value)[:_LONGEST_VALUE].encode("utf-8", "replace").decode("utf-8")
         for key, value in {**said, **(_given.get() or {})}.items()
-        if not key.startswith(_RESERVED)
+        if not key.startswith(RESERVED)
     }

@@ -18,6 +18,7 @@ from realtime_spend.core.line_items import Provider, Scope
 from realtime_spend.ledger_commands import prune, report, reprice
 from realtime_spend.meters_command import meters
 from realtime_spend.reconcile_command import reconcile
+from realtime_spend.relay_command import relay
 from realtime_spend.simulator_commands import demo, simulate
 from realtime_spend.terminal import InputError, Instant, console_of, name_of, print_json, read_text
 from realtime_spend.version import __version__
@@ -59,7 +60,7 @@ def main() -> None:
     """What Realtime voice sessions cost, exactly, and why the bill says otherwise."""
 
 
-for _command in (report, reprice, prune, reconcile, watch, meters, simulate, demo):
+for _command in (report, reprice, prune, reconcile, watch, meters, simulate, demo, relay):
     main.add_command(_command)
 
 

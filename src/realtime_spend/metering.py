@@ -259,6 +259,7 @@ class Metering:
             self._to_count.append((series, item, priced, resolved.scope_assumed))
             if len(self._to_count) > _MOST_TO_COUNT:
                 self._count_next(_AT_ONCE)
+        watcher.charged(priced)
 
     def _write(self, ledger: Ledger, at: str, fields: str) -> None:
         if (error := ledger.append(at, fields)) is not None:

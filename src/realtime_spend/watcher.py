@@ -11,11 +11,12 @@ from realtime_spend.core.events import LARGEST_BEGINNING, begins_session
 from realtime_spend.core.frames import DELTAS_BYTES, DELTAS_TEXT, ENDS_BYTES, ENDS_TEXT, Reassembly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sized
 
     from realtime_spend.containment import Containment
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.naming import Named
+    from realtime_spend.core.pricing import Priced
     from realtime_spend.metering import Metering
     from realtime_spend.rated import Rated
     from realtime_spend.sinks.metrics import Series
@@ -137,6 +138,9 @@ class Watcher:
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
             self._metering.containment.failed("closing_a_session")
 
+    def charged(self, priced: Priced) -> None:
+        """Take what a usage of this session costs, which `Metering` has accounted for."""
+
     def can_leave_by(self, _leave: Callable[[], None]) -> None:
         """Stay to the end: the URL said what this socket is."""
 
@@ -161,6 +165,16 @@ class Watcher:
     def is_open(self) -> bool:
         """Whether there is a session on this socket, as far as this process is to account for it."""
         return self._opened_at is not None
+
+    @property
+    def awaited(self) -> Sized:
+        """What first output is awaited of: while there is something, deltas must be handed over too."""
+        return self._begun
+
+    @property
+    def learned(self) -> Callable[[], int]:
+        """Return what tells where this service writes the `type` of its deltas, as `DeltaFilter.learned` does."""
+        return self._connection.learned
 
     @property
     def named(self) -> Named:

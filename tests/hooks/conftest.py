@@ -66,6 +66,8 @@ class Meter:
 
     reader: Reader
     folder: Path
+    # Who read the events, as the ledger calls it.
+    origin: str = "hook"
 
     def points(self, name: str) -> list[NumberDataPoint | HistogramDataPoint]:
         data = self.reader.get_metrics_data()
@@ -110,7 +112,7 @@ class Meter:
     def agrees_with(self, truth: dict[str, Any], *, sessions: int | None = None) -> None:
         """Compare everything that was counted with what a simulator says it sent."""
         records = self.records()
-        _ledger_agrees(records, truth)
+        _ledger_agrees(records, truth, self.origin)
         assert self.totals() == pytest.approx(_expected(records, truth), rel=1e-9, abs=0)
         expected_sessions = truth["counts"]["sessions"] if sessions is None else sessions
         assert self.sessions() == expected_sessions
@@ -147,7 +149,7 @@ def _is_interval(record: dict[str, Any]) -> bool:
     return record["low"] is not None
 
 
-def _ledger_agrees(records: list[dict[str, Any]], truth: dict[str, Any]) -> None:
+def _ledger_agrees(records: list[dict[str, Any]], truth: dict[str, Any], origin: str) -> None:
     assert len({_key(record) for record in records}) == len(records), "a usage is in the ledger twice"
     written = {_key(record): record for record in records}
     sent = {_key(usage): usage for usage in truth["usages"]}
@@ -162,7 +164,7 @@ def _ledger_agrees(records: list[dict[str, Any]], truth: dict[str, Any]) -> None
         for field in ("provider", "kind", "id", "model", "version", "session", "usage"):
             assert record[field] == usage[field], (field, record, usage)
         assert record["status"] == (None if usage["usage"] == "lost" else usage["status"])
-        assert record["source"] == f"{usage['provider']}.hook"
+        assert record["source"] == f"{usage['provider']}.{origin}"
         if _is_interval(record):
             assert not usage["cached_split"]
             assert Decimal(record["low"]) <= Decimal(usage["cost"]) <= Decimal(record["high"])

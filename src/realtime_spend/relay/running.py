@@ -1,0 +1,169 @@
+"""Runs a relay in this process from its settings to its last export; several of them on one port are `workers`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry import metrics
+
+from realtime_spend.configuration import Role
+from realtime_spend.containment import Containment
+from realtime_spend.core.naming import Naming
+from realtime_spend.export_failures import say_failures_once
+from realtime_spend.identity import Identity
+from realtime_spend.metering import Metering
+from realtime_spend.rate_cards import load_book
+from realtime_spend.relay.server import Relay
+from realtime_spend.sinks import metrics as names
+from realtime_spend.sinks.flusher import Flusher
+from realtime_spend.sinks.ledger import Ledger
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.metrics import MeterProvider
+
+    from realtime_spend.configuration import Configuration
+    from realtime_spend.relay.settings import RelaySettings
+    from realtime_spend.relay.tokens import TokenCheck
+
+SERVICE_NAME = "realtime-spend-relay"
+_LAST_EXPORT_MILLIS = 15_000
+_PARENT_SECONDS = 1.0
+_SAY_WHERE = ("OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """A metering, and what it counts beside usage."""
+
+    metering: Metering
+    meters: names.Metrics
+    look: Callable[[], None]
+
+
+def metered(configuration: Configuration, provider: MeterProvider) -> Metered:
+    """Return the metering of this process: that of the hooks, without the hooks."""
+    meters = names.metrics_of(provider)
+    containment = Containment(meters.count_error)
+    book = load_book(configuration.rate_cards)
+    metering = Metering(
+        book=book,
+        naming=Naming(book, configuration.deployments),
+        metrics=meters,
+        ledger=None if configuration.ledger is None else Ledger(configuration.ledger),
+        flusher=Flusher(provider),
+        containment=containment,
+        counts=configuration.role is Role.COUNTER,
+        account=configuration.account,
+    )
+    return Metered(metering=metering, meters=meters, look=Identity(provider, containment).look)
+
+
+def sends_metrics(environment: Mapping[str, str]) -> bool:
+    """Whether anything says where metrics are to go."""
+    return any(environment.get(name, "").strip() not in ("", "none") for name in _SAY_WHERE) or _is_sdk(
+        metrics.get_meter_provider()
+    )
+
+
+def provider_of(environment: Mapping[str, str]) -> MeterProvider:
+    """Return the process's own meter provider if it has one, else one as the variables say, else one that does nothing.
+
+    Raises:
+        ValueError: no such exporter is installed.
+    """
+    already = metrics.get_meter_provider()
+    if _is_sdk(already) or not sends_metrics(environment):
+        return already
+    from realtime_spend.telemetry_pipe import pipe_of  # noqa: PLC0415 - the SDK is an extra
+
+    # Each worker is one of its own: counters of two under one id run into each other.
+    return pipe_of(environment, service=SERVICE_NAME, instance=str(uuid.uuid4())).provider
+
+
+def run(
+    settings: RelaySettings,
+    configuration: Configuration,
+    *,
+    tokens: TokenCheck | None,
+    listening: socket.socket,
+    announce: Callable[[int], None],
+    is_worker: bool = False,
+) -> None:
+    """Relay until SIGTERM or SIGINT, let the sessions end, and send what was counted last."""
+    say_failures_once(os.environ)
+    provider = provider_of(os.environ)
+    parts = metered(configuration, provider)
+    try:
+        asyncio.run(
+            _relay(
+                Relay(
+                    settings,
+                    parts.metering,
+                    tokens=tokens,
+                    endpoints=configuration.endpoints,
+                    count=parts.meters.count_error,
+                    on_session=parts.look,
+                ),
+                settings.drain_seconds,
+                listening,
+                announce,
+                is_worker=is_worker,
+            )
+        )
+    finally:
+        parts.metering.finish()
+        parts.metering.count_all()
+        shutdown = getattr(provider, "shutdown", None)
+        if shutdown is not None:
+            # It raises where nobody takes it; the exporter has logged why.
+            with suppress(Exception):
+                shutdown(_LAST_EXPORT_MILLIS)
+
+
+async def _relay(
+    relay: Relay,
+    drain_seconds: float,
+    listening: socket.socket,
+    announce: Callable[[int], None],
+    *,
+    is_worker: bool,
+) -> None:
+    loop = asyncio.get_running_loop()
+    asked, urged = asyncio.Event(), asyncio.Event()
+
+    def end() -> None:
+        # The second time somebody does not want to wait.
+        (urged if asked.is_set() else asked).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    await relay.start(listening)
+    announce(relay.port)
+    watching = asyncio.create_task(_end_with_parent(os.getppid(), end)) if is_worker else None
+    await asked.wait()
+    draining = asyncio.create_task(relay.drain(drain_seconds))
+    urging = asyncio.create_task(urged.wait())
+    await asyncio.wait((draining, urging), return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, urging, *([watching] if watching else [])):
+        task.cancel()
+    await relay.stop()
+
+
+async def _end_with_parent(parent: int, end: Callable[[], None]) -> None:
+    """A worker whose parent was killed would hold the port for ever."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(_PARENT_SECONDS)
+    end()
+
+
+def _is_sdk(provider: object) -> bool:
+    return hasattr(provider, "force_flush")

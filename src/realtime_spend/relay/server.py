@@ -1,0 +1,237 @@
+"""The relay: lets clients in, opens their upstreams, joins the two, and ends them all in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from realtime_spend.core.endpoints import recognise
+from realtime_spend.relay.calling import Call, answered, connected, pass_refusal_on
+from realtime_spend.relay.credentials import offered_key
+from realtime_spend.relay.doors import Door, HeadError
+from realtime_spend.relay.endings import Ending
+from realtime_spend.relay.handshake import END_OF_HEAD, check_upgrade, read_request
+from realtime_spend.relay.refusals import RefusedError, answer, refusal
+from realtime_spend.relay.register import Register
+from realtime_spend.relay.session import RelayedSession, SpendingWatcher
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from realtime_spend.core.endpoints import Endpoint, ExtraEndpoint
+    from realtime_spend.metering import Metering
+    from realtime_spend.relay.doors import HeadReader
+    from realtime_spend.relay.handshake import Request
+    from realtime_spend.relay.register import Place
+    from realtime_spend.relay.settings import RelaySettings, Upstream
+    from realtime_spend.relay.tokens import Known, TokenCheck
+
+_SLOWEST_LOOK, _QUICKEST_LOOK = 1.0, 0.05
+# Connections that have yet to say what they want, beside the sessions.
+_MOST_AT_THE_DOOR = 1_000
+
+
+class Relay:
+    """A relay in one process. `tokens` checks who clients are; without it their own keys are passed on."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        metering: Metering,
+        *,
+        tokens: TokenCheck | None = None,
+        endpoints: Sequence[ExtraEndpoint] = (),
+        count: Callable[[str], None] = lambda _kind: None,
+        on_session: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings, self._metering, self._tokens = settings, metering, tokens
+        self._endpoints, self._count, self._on_session = endpoints, count, on_session
+        self.register = Register(settings.limits)
+        self._doors: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._server is not None  # noqa: S101 - asked for once it has started
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """Listen, on a socket that is bound already if there is one."""
+        loop, settings = asyncio.get_running_loop(), self._settings
+        if listening is not None:
+            self._server = await loop.create_server(self._door, sock=listening, ssl=settings.tls, backlog=1024)
+        else:
+            self._server = await loop.create_server(
+                self._door, settings.host, settings.port, ssl=settings.tls, backlog=1024
+            )
+        self._looking = asyncio.create_task(self._look())
+
+    async def drain(self, seconds: float) -> None:
+        """Let nobody in any more, wait so long for the sessions to end, then ask those that are left to."""
+        self.register.is_draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._emptied()
+
+    async def stop(self) -> None:
+        """Ask every session to end, see that it does, and stop listening."""
+        self.register.is_draining = True
+        for session in self.register.sessions:
+            session.end(Ending.DRAINED)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.limits.ending + 1):
+                await self._emptied()
+        for task in [*self._doors, *([self._looking] if self._looking else [])]:
+            task.cancel()
+        await asyncio.gather(*self._doors, return_exceptions=True)
+        for session in self.register.sessions:
+            session.cut()
+        # Whoever is cut is told so by the loop, in its next turn.
+        await asyncio.sleep(0)
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _emptied(self) -> None:
+        while len(self.register):
+            self._empty.clear()
+            await self._empty.wait()
+
+    async def _look(self) -> None:
+        limits = self._settings.limits
+        shortest = min(limit for limit in (limits.idle, limits.unread, 10.0) if limit is not None)
+        pause = max(_QUICKEST_LOOK, min(_SLOWEST_LOOK, shortest / 10))
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(pause)
+            now = loop.time()
+            for session in self.register.sessions:
+                session.look(now)
+
+    # --- A client comes in --------------------------------------------------------------------------------------------
+
+    def _door(self) -> Door:
+        return Door(self._come_in)
+
+    def _come_in(self, door: Door) -> None:
+        if len(self._doors) >= _MOST_AT_THE_DOOR:
+            door.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(door))
+        self._doors.add(task)
+        task.add_done_callback(self._doors.discard)
+
+    async def _serve(self, door: Door) -> None:
+        joined = False
+        try:
+            async with asyncio.timeout(self._settings.limits.handshake):
+                head = await door.head
+            joined = await self._admit(door, read_request(head))
+        except RefusedError as refused:
+            self._count(f"relay.{refused.code}")
+            self._say(door, refusal(refused))
+        except TimeoutError:
+            slow = RefusedError(HTTPStatus.REQUEST_TIMEOUT, "slow_handshake", "the request did not come in time")
+            self._say(door, refusal(slow))
+        except HeadError:
+            self._say(door, refusal(RefusedError(HTTPStatus.BAD_REQUEST, "bad_handshake", "this is no HTTP request")))
+        except Exception:  # noqa: BLE001 - one client's handshake must not end the relay
+            self._metering.containment.failed("relaying_a_handshake")
+            door.transport.abort()
+        finally:
+            if not joined:
+                door.transport.close()
+
+    def _say(self, door: Door, what: bytes) -> None:
+        if not door.transport.is_closing():
+            door.transport.write(what)
+
+    async def _admit(self, door: Door, request: Request) -> bool:
+        """Answer a request, or join it with its upstream and return True."""
+        if request.method in {b"GET", b"HEAD"} and request.path in {"/healthz", "/readyz"}:
+            self._say(door, self._health(request.path))
+            return False
+        upstream, endpoint = self._upstream_of(request)
+        check_upgrade(request)
+        known = None if self._tokens is None else await self._tokens.known(offered_key(request))
+        place = self.register.enter(_subject_of(request, known))
+        joined = False
+        try:
+            call = Call(request=request, upstream=upstream, endpoint=endpoint, known=known)
+            joined = await self._relay(door, call, place)
+        finally:
+            if not joined:
+                self._leave(place)
+        return joined
+
+    def _health(self, path: str) -> bytes:
+        is_fine = path == "/healthz" or not self.register.is_draining
+        said: dict[str, object] = {"status": "ok" if is_fine else "draining", "sessions": len(self.register)}
+        return answer(HTTPStatus.OK if is_fine else HTTPStatus.SERVICE_UNAVAILABLE, said)
+
+    def _upstream_of(self, request: Request) -> tuple[Upstream, Endpoint]:
+        """Return where a request goes: the path says whose protocol it is, as a client for that provider writes it."""
+        found = recognise("", None, request.path, request.query, self._endpoints)
+        upstream = None if found is None else self._settings.upstreams.get(found.provider)
+        if upstream is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_path", "this relay has no upstream for this path")
+        extra = self._endpoints
+        path = upstream.prefix + request.path
+        endpoint = recognise(upstream.host, upstream.port, path, request.query, extra, any_path=True)
+        assert endpoint is not None  # noqa: S101 - any path was asked for
+        return upstream, endpoint
+
+    # --- Its upstream -------------------------------------------------------------------------------------------------
+
+    async def _relay(self, door: Door, call: Call, place: Place) -> bool:
+        """Ask the upstream, and join the two if it takes the session; return whether they are joined."""
+        settings = self._settings
+        reader = await connected(call.upstream, settings.upstream_tls, settings.limits.handshake)
+        joined = False
+        try:
+            head, status = await answered(reader, call.written(), settings.limits.handshake)
+            joined = status == HTTPStatus.SWITCHING_PROTOCOLS
+            if not joined:
+                self._count("relay.upstream_refused")
+                await pass_refusal_on(door, reader, head, status, is_our_key=call.known is not None)
+        finally:
+            if not joined:
+                reader.transport.abort()
+        if joined:
+            door.transport.write(head + END_OF_HEAD)
+            self._join(door, reader, call, place)
+        return joined
+
+    def _join(self, door: Door, reader: HeadReader, call: Call, place: Place) -> None:
+        attributes = {} if call.known is None else call.known.attributes
+        self._on_session()
+        place.session = RelayedSession(
+            door.transport,
+            reader.transport,
+            watcher=SpendingWatcher(self._metering, call.endpoint, attributes),
+            limits=self._settings.limits,
+            count=self._count,
+            on_end=lambda: self._leave(place),
+        )
+        place.session.begin(from_client=door.rest, from_upstream=reader.rest)
+
+    def _leave(self, place: Place) -> None:
+        place.leave()
+        if not len(self.register):
+            self._empty.set()
+
+
+def _subject_of(request: Request, known: Known | None) -> str | None:
+    """Return whose session it is, for the limits: the subject of the token, else the key, by a digest of it."""
+    if known is not None:
+        return known.subject
+    key = offered_key(request)
+    return None if key is None else hashlib.sha256(key.encode()).hexdigest()

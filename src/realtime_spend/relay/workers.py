@@ -1,0 +1,92 @@
+"""Several processes on one port: the kernel spreads connections over them, and one that dies is replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+# A worker that lives no longer than this is not replaced again and again.
+_TOO_SHORT_SECONDS = 2.0
+_MOST_SHORT_LIVES = 5
+_BACKLOG = 1_024
+
+
+def bound(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return so many sockets that listen on one port; OSError if it cannot be had."""
+    sockets: list[socket.socket] = []
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        for _ in range(count):
+            listening = socket.socket(family, kind, protocol)
+            sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if count > 1:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listening.bind(address)
+            # From now on connections wait for their worker, also for one that takes the place of another.
+            listening.listen(_BACKLOG)
+            # Where any port would do, the others take the one that the first was given.
+            address = (address[0], listening.getsockname()[1], *address[2:])
+    except OSError:
+        for listening in sockets:
+            listening.close()
+        raise
+    return sockets
+
+
+def run_workers(sockets: list[socket.socket], work: Callable[[socket.socket], None]) -> int:
+    """Run `work` in a process of its own for each socket until somebody asks for the end; return the exit status."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    workers = {_fork(listening, work): (listening, time.monotonic()) for listening in sockets}
+    is_ending, short_lives, status = False, 0, 0
+    while workers:
+        number = signal.sigwait(_SIGNALS)
+        if number != signal.SIGCHLD:
+            is_ending = True
+            for process in workers:
+                os.kill(process, number)
+            continue
+        for process, exited in _ended(list(workers)):
+            listening, begun = workers.pop(process)
+            if is_ending:
+                status = max(status, exited)
+                continue
+            short_lives = short_lives + 1 if time.monotonic() - begun < _TOO_SHORT_SECONDS else 0
+            if short_lives >= _MOST_SHORT_LIVES:
+                is_ending, status = True, 1
+                for other in workers:
+                    os.kill(other, signal.SIGTERM)
+                continue
+            workers[_fork(listening, work)] = (listening, time.monotonic())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    return status
+
+
+def _fork(listening: socket.socket, work: Callable[[socket.socket], None]) -> int:
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        work(listening)
+        status = 0
+    finally:
+        # What the parent has yet to write is the parent's to write.
+        os._exit(status)
+
+
+def _ended(processes: list[int]) -> list[tuple[int, int]]:
+    found = []
+    for process in processes:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            found.append((process, os.waitstatus_to_exitcode(status) and 1))
+    return found

@@ -1,0 +1,226 @@
+"""The relay as a program: killed in the middle of everything, told to end, and several of it on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import websockets
+from tests.hooks.messages import CREATE
+from tests.relay.peers import PATH, client, request, upstream
+from tests.relay.programs import Process, relay_process
+
+from realtime_spend.simulator import Simulator, SimulatorOptions
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+_SECRET = "a secret that is as long as it must be, or longer"  # noqa: S105 - of this test alone
+
+
+def _records(ledger: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in ledger.glob("*.jsonl") for line in file.read_text("utf-8").splitlines()]
+
+
+async def _half_way(url: str) -> Any:
+    """Hold a session until two responses are done and a third has begun."""
+    connection = await websockets.connect(url, proxy=None, close_timeout=1)
+    for last in ("response.done", "response.done", "response.created"):
+        await connection.send(CREATE)
+        async for text in connection:
+            if json.loads(text)["type"] == last:
+                break
+    return connection
+
+
+async def test_killed_in_the_middle_of_a_hundred_sessions_it_has_lost_no_usage(run: Run, tmp_path: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=3, max_sessions=200)) as simulator:
+        with relay_process(tmp_path / "ledger", "--openai", simulator.url) as running:
+            url = f"ws://127.0.0.1:{running.port}{PATH}&sim_outcomes=completed,completed,never_finished"
+            connections = await asyncio.gather(*(_half_way(url) for _ in range(100)))
+            sent = simulator.truth.as_json()
+            status, _, _ = await asyncio.to_thread(running.end, signal.SIGKILL)
+            assert status == -signal.SIGKILL
+            for connection in connections:
+                await connection.wait_closed()
+    assert len(sent["usages"]) == 200
+    records = _records(running.ledger)
+    assert {record["id"] for record in records} == {usage["id"] for usage in sent["usages"]}
+    assert len(records) == 200
+    told = run("report", running.ledger, "--json").json
+    assert [total["cost"] for total in told["totals"]] == [sent["cost"]]
+
+
+async def test_told_to_end_it_lets_sessions_end_and_is_gone(tmp_path: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=4)) as simulator:
+        with relay_process(tmp_path / "ledger", "--openai", simulator.url, "--drain", "30") as running:
+            connection = await _half_way(f"ws://127.0.0.1:{running.port}{PATH}")
+            running.process.send_signal(signal.SIGTERM)
+            await _until_draining(running)
+            async with client(running.port) as late:
+                assert late.status == 503
+            # The session goes on as if nothing were.
+            async for text in connection:
+                if json.loads(text)["type"] == "response.done":
+                    break
+            await connection.close()
+            out, err = await asyncio.to_thread(running.process.communicate)
+            assert (running.process.returncode, out, err) == (0, "", "")
+        await simulator.wait_idle()
+        sent = simulator.truth.as_json()
+    assert {record["id"] for record in _records(running.ledger)} == {usage["id"] for usage in sent["usages"]}
+
+
+async def test_told_twice_it_waits_for_nobody(tmp_path: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=4)) as simulator:
+        with relay_process(tmp_path / "ledger", "--openai", simulator.url) as running:
+            url = f"ws://127.0.0.1:{running.port}{PATH}&sim_outcomes=completed,completed,never_finished"
+            connection = await _half_way(url)
+            running.process.send_signal(signal.SIGTERM)
+            await _until_draining(running)
+            running.process.send_signal(signal.SIGTERM)
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await asyncio.wait_for(_forever(connection), 20)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+            await asyncio.to_thread(running.process.communicate)
+            assert running.process.returncode == 0
+    assert [record["usage"] for record in _records(running.ledger)] == ["reported", "reported", "lost"]
+
+
+async def _forever(connection: Any) -> None:
+    while True:
+        await connection.recv()
+
+
+async def _until_draining(running: Process) -> None:
+    for _ in range(500):
+        async with client(running.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") as asking:
+            if asking.status == 503:
+                return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it does not drain")
+
+
+async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=4, max_sessions=200)) as simulator:
+        with relay_process(tmp_path / "ledger", "--openai", simulator.url, "--workers", "2") as running:
+            url = f"ws://127.0.0.1:{running.port}{PATH}"
+            connections = await asyncio.gather(*(_half_way(url) for _ in range(40)))
+            for connection in connections:
+                await connection.close()
+            await simulator.wait_idle()
+            workers = await _workers(running.process.pid, 2)
+            os.kill(workers[0], signal.SIGKILL)
+            again = await _workers(running.process.pid, 2, without=workers[0])
+            assert workers[0] not in again
+            connections = await asyncio.gather(*(_half_way(url) for _ in range(40)))
+            for connection in connections:
+                await connection.close()
+            await simulator.wait_idle()
+            status, _, err = await asyncio.to_thread(running.end, signal.SIGTERM)
+            assert status == 0, err
+        sent = simulator.truth.as_json()
+    records = _records(running.ledger)
+    assert {record["id"] for record in records} == {usage["id"] for usage in sent["usages"]}
+    assert len({record["writer"] for record in records}) >= 2, "the kernel spreads eighty connections over two"
+
+
+def _children(parent: int) -> list[int]:
+    return [int(number) for number in Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii").split()]
+
+
+async def _workers(parent: int, count: int, without: int = 0) -> list[int]:
+    for _ in range(500):
+        found = [number for number in _children(parent) if number != without]
+        if len(found) == count:
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{parent} has other children: {found}")
+
+
+async def test_a_worker_whose_parent_was_killed_ends(tmp_path: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=4)) as simulator:
+        with relay_process(tmp_path / "ledger", "--openai", simulator.url, "--workers", "2") as running:
+            async with client(running.port):
+                pass
+            workers = await _workers(running.process.pid, 2)
+            running.process.kill()
+            running.process.wait()
+            for _ in range(1000):
+                if not any(_lives(worker) for worker in workers):
+                    break
+                await asyncio.sleep(0.02)
+            assert not any(_lives(worker) for worker in workers)
+
+
+def _lives(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_tokens_and_keys_are_taken_from_the_environment(tmp_path: Path) -> None:
+    import jwt  # noqa: PLC0415
+
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    token = jwt.encode({"sub": "alice", "aud": "voice", "exp": 4_000_000_000}, _SECRET, "HS256")
+    async with upstream(talk) as server:
+        with relay_process(
+            tmp_path / "ledger",
+            *("--openai", server.url, "--audience", "voice", "--claim", "sub=user"),
+            environment={"REALTIME_SPEND_RELAY_TOKEN_SECRET": _SECRET, "OPENAI_API_KEY": "sk-planted"},
+        ) as running:
+            async with client(running.port, request(PATH, f"Authorization: Bearer {token}")) as peer:
+                assert peer.status == 101
+            async with client(running.port) as peer:
+                assert peer.status == 401
+            assert b"Authorization: Bearer sk-planted" in server.requests[0]
+            _, out, err = await asyncio.to_thread(running.end, signal.SIGTERM)
+    assert "sk-planted" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (["--audience", "x"], {}, "tokens need a key"),
+        (["--jwks", "https://x/jwks"], {}, "give --audience"),
+        (["--jwks", "https://x/jwks", "--audience", "x"], {}, "set OPENAI_API_KEY"),
+        (["--jwks", "http://x.example/jwks", "--audience", "x"], {"OPENAI_API_KEY": "k"}, "https"),
+        (["--jwks", "https://x", "--audience", "x"], {"REALTIME_SPEND_RELAY_TOKEN_SECRET": _SECRET}, "both given"),
+        (["--audience", "x"], {"REALTIME_SPEND_RELAY_TOKEN_SECRET": "short"}, "32 bytes"),
+        (["--openai", "api.openai.com"], {}, "https://api.openai.com"),
+        (["--azure", "https://user:pw@x.example"], {}, "without user"),
+        (["--tls-key", __file__], {}, "--tls-cert"),
+        (["--upstream-ca", __file__], {}, "no certificates"),
+        (["--tls-cert", __file__], {}, "cannot be used"),
+        (["--max-spend", "much"], {}, "amount of USD"),
+    ],
+)
+def test_what_is_set_wrong_is_said_in_a_sentence(
+    run: Run, arguments: list[str], environment: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    answer = run("relay", "--port", "0", *arguments, **environment)
+    assert answer.status == 2
+    assert sentence in answer.err
+    assert "user:pw" not in answer.err
+
+
+def test_a_port_that_is_taken_is_said(run: Run) -> None:
+    import socket  # noqa: PLC0415
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        answer = run("relay", "--port", str(taken.getsockname()[1]))
+    assert answer.status == 2
+    assert "in use" in answer.err
