@@ -104,6 +104,10 @@ async def has_begun(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+def written_in(folder: Path) -> str:
+    return "".join(file.read_text(encoding="utf-8") for file in folder.iterdir())
+
+
 def records(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.glob("*.jsonl")) if folder.exists() else []
     return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]

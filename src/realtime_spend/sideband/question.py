@@ -42,6 +42,5 @@ class Question:
         if not isinstance(event, dict) or event.get("type") != "error":
             return False
         error = event.get("error")
-        named = (event.get("client_event_id"), error.get("event_id") if isinstance(error, dict) else None)
-        named += (error.get("client_event_id") if isinstance(error, dict) else None,)
-        return _MARK in named
+        inner = error if isinstance(error, dict) else {}
+        return _MARK in (event.get("client_event_id"), inner.get("event_id"), inner.get("client_event_id"))
