@@ -49,6 +49,7 @@ _RINGING_SECONDS = 180.0
 @click.option("--url", help="The service: https://RESOURCE.openai.azure.com/openai/v1; else as the OpenAI SDK is told.")
 @click.option("--model", help="The model, or on Azure the deployment, for as long as the service has not said it.")
 @click.option("--silent", is_flag=True, help="Say nothing on the socket; the model is then to be given with --model.")
+@click.option("--webrtc", is_flag=True, help="Browsers hold them: a GPT-Live session is charged with 15 s at once.")
 @click.option("--json", "as_json", is_flag=True, help="Print how each call ended as JSON.")
 @click.pass_context
 def attach(
@@ -63,6 +64,7 @@ def attach(
     url: str | None,
     model: str | None,
     silent: bool,
+    webrtc: bool,
     as_json: bool,
 ) -> None:
     """Meter calls that others hold: WebRTC and SIP calls by their rtc_... ids, GPT-Live sessions by their live_... ids.
@@ -87,7 +89,9 @@ def attach(
         raise InputError(str(error)) from None
     if not webhook:
         with _instrumented():
-            ends = asyncio.run(_until_signalled(_followed(calls, service, model=model, asks=not silent)))
+            ends = asyncio.run(
+                _until_signalled(_followed(calls, service, model=model, asks=not silent, is_webrtc=webrtc))
+            )
         _say_ends(ends or {}, as_json=as_json)
         ctx.exit(_FAILED if ends and not any(sockets for _, sockets in ends.values()) else 0)
 
@@ -106,11 +110,13 @@ def attach(
 
 
 async def _followed(
-    calls: tuple[str, ...], service: Service, *, model: str | None, asks: bool
+    calls: tuple[str, ...], service: Service, *, model: str | None, asks: bool, is_webrtc: bool
 ) -> dict[str, tuple[End, int]]:
     from realtime_spend.sideband import Attachment
 
-    attachments = [Attachment(call, service, model=model, asks=asks) for call in dict.fromkeys(calls)]
+    attachments = [
+        Attachment(call, service, model=model, asks=asks, is_webrtc=is_webrtc) for call in dict.fromkeys(calls)
+    ]
     ends = await asyncio.gather(*(attachment.follow() for attachment in attachments))
     return {one.call: (end, one.sockets) for one, end in zip(attachments, ends, strict=True)}
 

@@ -71,12 +71,12 @@ class Observing:
             self._containment.failed("watching_a_connection")
             return None
 
-    def watch(self, url: str, *, origin: str, model: str | None = None) -> Watcher:
+    def watch(self, url: str, *, origin: str, model: str | None = None, is_webrtc: bool = False) -> Watcher:
         """Return what shall watch a connection to this URL, whoever opens it: `origin` is the ledger's word for that.
 
-        `model` is what it was requested with, where the URL does not say it.
+        `model` is what it was requested with, where the URL does not say it; `is_webrtc`: whether a browser holds it.
         """
-        endpoint = self._endpoint(url)
+        endpoint = replace(self._endpoint(url), is_webrtc=is_webrtc)
         if model is not None:
             endpoint = replace(endpoint, requested_model=model)
         watcher = Watcher(self.metering, endpoint, attributes_now(self._configuration.baggage_keys), origin=origin)

@@ -66,7 +66,7 @@ class Attachment:
     """Listens to one call and meters it. `model` is what its usage is of as long as the service has not said it.
 
     With `asks` False nothing at all is said on the socket, and the model is known only once somebody else changes the
-    session.
+    session. `is_webrtc`: a browser holds it, so that a session of GPT-Live is charged for as it is set up.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Attachment:
         *,
         model: str | None = None,
         asks: bool = True,
+        is_webrtc: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self.call = call
@@ -83,6 +84,7 @@ class Attachment:
         self._model, self._is_live = model, is_live(call)
         self._patience = patience or Patience()
         self._asks = self._is_due = asks
+        self._is_webrtc = is_webrtc
         self._wait = self._patience.least
         self.sockets = 0
         """How many there were until now."""
@@ -96,7 +98,7 @@ class Attachment:
         running = RUNNING[-1:]
         if not running:
             raise RuntimeError("nothing is instrumented; call RealtimeInstrumentor().instrument() before")
-        watcher = running[0].watch(self._url, origin="sideband", model=self._model)
+        watcher = running[0].watch(self._url, origin="sideband", model=self._model, is_webrtc=self._is_webrtc)
         try:
             async with asyncio.timeout(self._patience.whole):
                 return await self._follow(watcher)

@@ -25,6 +25,7 @@ from realtime_spend.simulator.address import (
 from realtime_spend.simulator.calls import Calls, accepted_call, answer_of, offered_call
 from realtime_spend.simulator.client_events import receive
 from realtime_spend.simulator.dice import Dice
+from realtime_spend.simulator.live import LiveSessions
 from realtime_spend.simulator.models import Deployment, family_and_version
 from realtime_spend.simulator.options import SessionOptions, SimulatorOptions
 from realtime_spend.simulator.query import session_options
@@ -57,6 +58,7 @@ class Simulator:
         self.truth = Truth(limit=self.options.truth_limit)
         self._sessions: dict[str, Session] = {}
         self._calls = Calls(self.options.seed)
+        self._live = LiveSessions(self.truth, self._next_dice)
         self._opened = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -89,6 +91,7 @@ class Simulator:
             app.router.add_post(f"{path}/calls", self._offer)
             app.router.add_post(f"{path}/calls/{{call_id}}/accept", self._accept)
             app.router.add_post(f"{path}/calls/{{call_id}}/hangup", self._hang_up)
+        self._live.add_routes(app)
         app.router.add_get("/truth", self._show_truth)
         app.router.add_get("/truth/totals", self._show_totals)
         app.router.add_get("/healthz", self._show_health)
@@ -106,6 +109,7 @@ class Simulator:
         """Close every session and stop listening; the truth stays. Stopping twice does nothing."""
         self._stopping = True
         if self._runner is not None:
+            await self._live.stop()
             await asyncio.gather(*(session.stop() for session in tuple(self._sessions.values())))
             # What is still open after this is cut by the cleanup.
             with contextlib.suppress(TimeoutError):
@@ -232,6 +236,10 @@ class Simulator:
             return _refusal(404, "call_not_found", "There is no such call.")
         session.close(1000)
         return web.Response()
+
+    def _next_dice(self) -> Dice:
+        self._opened += 1
+        return Dice(self.options.seed, self._opened - 1)
 
     def _find_call(self, call_id: str | None) -> Session | None:
         named = (one for one in self._sessions.values() if call_id in {one.id, one.call_id} and not one.ended)
