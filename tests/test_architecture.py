@@ -19,6 +19,7 @@ _ROOTS = {"instrumentor", "metering", "watcher", "rated", "observing", "reportin
 _ROOTS |= {"relay", "relay_command"}
 _ROOTS |= {"repricing", "command_settings", "ledger_commands", "simulator_commands"}
 _ROOTS |= {"reconciler", "reconcile_command", "bill_sources", "meters_command", "watching", "watch_command"}
+_ROOTS |= {"sideband", "attach_command"}
 _NOT_PURE = {"asyncio", "socket", "os", "time", "logging", "pathlib", "io", "subprocess", "tempfile", "random"}
 _VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 

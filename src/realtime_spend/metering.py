@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -15,7 +16,7 @@ from realtime_spend.core.endpoints import Service
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Reason
 from realtime_spend.core.session import FirstOutput, Metered, ModelNamed, Repeated, Sessions, Unread
-from realtime_spend.core.usage import Kind, Reported
+from realtime_spend.core.usage import Amounts, Kind, Reported
 from realtime_spend.rated import Rated, instant_text
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.counting import count_usages, let_appear
@@ -235,8 +236,9 @@ class Metering:
         # Translations report no usage, so that a cost of 0 would say what nobody knows.
         if not self._counts or watcher.endpoint.service is Service.TRANSLATION:
             return
+        kind = Kind.LIVE if watcher.endpoint.service is Service.LIVE else Kind.RESPONSE
         with self._metrics.lock:
-            let_appear(series, Kind.TRANSCRIPTION if named.transcription else Kind.RESPONSE, prices)
+            let_appear(series, Kind.TRANSCRIPTION if named.transcription else kind, prices)
         # In a forked child a socket may go on that is the parent's to count as open.
         if not named.transcription and watcher.is_open:
             self._move(watcher, series)
@@ -256,6 +258,10 @@ class Metering:
         if self._ledger is not None:
             self._write(self._ledger, instant_text(item.at), rated.form.fields(item, priced))
         if self._counts:
+            if item.increase is not None:
+                # The ledger has the running total, of which counters take what is new.
+                usage = replace(item.usage, amounts=Amounts(seconds=item.increase))
+                item, priced = replace(item, usage=usage), price(usage.amounts, rated.prices_at(item.at, self._book))
             self._to_count.append((series, item, priced, resolved.scope_assumed))
             if len(self._to_count) > _MOST_TO_COUNT:
                 self._count_next(_AT_ONCE)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from realtime_spend.configuration import Configuration
     from realtime_spend.containment import Containment
+    from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.metering import Metering
 
 # Sessions whose events are forwarded have no socket whose end could be seen: the one longest silent is ended.
@@ -69,6 +71,18 @@ class Observing:
             self._containment.failed("watching_a_connection")
             return None
 
+    def watch(self, url: str, *, origin: str, model: str | None = None, is_webrtc: bool = False) -> Watcher:
+        """Return what shall watch a connection to this URL, whoever opens it: `origin` is the ledger's word for that.
+
+        `model` is what it was requested with, where the URL does not say it; `is_webrtc`: whether a browser holds it.
+        """
+        endpoint = replace(self._endpoint(url), is_webrtc=is_webrtc)
+        if model is not None:
+            endpoint = replace(endpoint, requested_model=model)
+        watcher = Watcher(self.metering, endpoint, attributes_now(self._configuration.baggage_keys), origin=origin)
+        self._on_session()
+        return watcher
+
     def forward(self, event: str | bytes | bytearray | Mapping[str, object], session: str, url: str) -> None:
         """Take an event of a session that is not on a socket of ours."""
         try:
@@ -100,16 +114,7 @@ class Observing:
             if known is not None:
                 self._forwarded.move_to_end((session, url))
                 return known
-            parts = urlsplit(url)
-            endpoint = recognise(
-                parts.hostname or "",
-                port_of(parts.scheme, parts.port),
-                parts.path,
-                parts.query,
-                self._configuration.endpoints,
-                any_path=True,
-            )
-            assert endpoint is not None  # noqa: S101 - any path was asked for
+            endpoint = self._endpoint(url)
             attributes = attributes_now(self._configuration.baggage_keys)
             watcher = self._forwarded[session, url] = Watcher(self.metering, endpoint, attributes, origin="forwarded")
             silent = self._forwarded.popitem(last=False)[1] if len(self._forwarded) > _MOST_FORWARDED else None
@@ -119,6 +124,19 @@ class Observing:
         if silent is not None:
             silent.closed()
         return watcher
+
+    def _endpoint(self, url: str) -> Endpoint:
+        parts = urlsplit(url)
+        endpoint = recognise(
+            parts.hostname or "",
+            port_of(parts.scheme, parts.port),
+            parts.path,
+            parts.query,
+            self._configuration.endpoints,
+            any_path=True,
+        )
+        assert endpoint is not None  # noqa: S101 - any path was asked for
+        return endpoint
 
 
 # BaseInstrumentor is a singleton whose __init__ runs again at each construction, so what must last is kept out of it.

@@ -170,6 +170,21 @@ def test_a_log_is_priced_with_the_models_that_it_names(explained: Explain) -> No
     assert first.quantity == 2 + 2
 
 
+def test_a_running_total_is_not_added_up_and_a_delegated_model_keeps_its_name(explained: Explain) -> None:
+    log: list[object] = [{"type": "session.started", "session": {"id": "live_1", "model": "gpt-live-1"}}]
+    log += [{"type": "session.usage.updated", "usage": {"seconds": seconds}} for seconds in (20, 80, 120)]
+    usage = {"input_tokens": 9, "output_tokens": 1, "total_tokens": 10}
+    done = {"id": "resp_1", "model": "gpt-5.4-mini", "usage": usage}
+    log.append({"type": "response.event", "event": {"type": "response.completed", "response": done}})
+    for found in (explained(*log), explained(*log, model="gpt-live-1")):
+        assert found.total == 2 * Decimal("0.05")
+        assert found.usages == 2
+        assert {(line.model, line.quantity) for line in found.lines if line.rate is None} == {
+            ("gpt-5.4-mini", Decimal(9)),
+            ("gpt-5.4-mini", Decimal(1)),
+        }
+
+
 def test_the_asker_knows_the_models_better_than_the_log(explained: Explain) -> None:
     log = [_session("gpt-realtime", "whisper-1"), _done(F1), _transcribed(T1)]
     found = explained(*log, model=_MINI, transcription_model="gpt-4o-transcribe")

@@ -201,6 +201,50 @@ def test_of_running_totals_the_greatest_counts(tmp_path: Path) -> None:
     assert sum(entry.quantities["audio.duration"] for entry in entries) == Decimal(25)
 
 
+def test_each_day_has_its_own_part_of_a_running_total(tmp_path: Path) -> None:
+    # 0.05 USD a minute; three days, of which the last month has one digit less in its day than the one before.
+    told = [("2026-11-30T23:50:00Z", "60"), ("2026-11-30T23:59:00Z", "600"), ("2026-12-01T00:01:00Z", "720")]
+    told += [("2026-12-02T00:00:00Z", "720"), ("2026-12-03T00:00:00Z", "900"), ("2026-12-03T00:00:01Z", "870")]
+    _write(
+        tmp_path,
+        *(
+            _line(
+                at=at,
+                kind="live",
+                id="live_1",
+                quantities={"audio.duration": total},
+                costs={"audio.duration": str(Decimal(total) * 5 / 6000)},
+                cost=str(Decimal(total) * 5 / 6000),
+            )
+            for at, total in told
+        ),
+    )
+    entries = read_ledger(tmp_path).entries
+    by_day = {entry.at.date().isoformat(): entry for entry in entries}
+    assert len(by_day) == len(entries)
+    assert {day: entry.quantities["audio.duration"] for day, entry in by_day.items()} == {
+        "2026-11-30": Decimal(600),
+        "2026-12-01": Decimal(120),
+        "2026-12-03": Decimal(180),
+    }
+    minute = Decimal("0.05")
+    assert {day: entry.cost for day, entry in by_day.items()} == {
+        "2026-11-30": 10 * minute,
+        "2026-12-01": 2 * minute,
+        "2026-12-03": 3 * minute,
+    }
+    assert all(entry.costs == {"audio.duration": entry.cost} for entry in entries)
+
+
+def test_a_running_total_that_got_its_price_late_is_priced(tmp_path: Path) -> None:
+    seconds = {"audio.duration": "60"}
+    unpriced = _line(kind="live", id="live_1", quantities=seconds, costs={"audio.duration": None}, cost=None)
+    priced = _line(kind="live", id="live_1", quantities=seconds, costs={"audio.duration": "0.05"}, cost="0.05")
+    _write(tmp_path, unpriced, priced)
+    [entry] = read_ledger(tmp_path).entries
+    assert entry.cost == Decimal("0.05")
+
+
 def test_entries_come_in_the_order_of_their_instants(tmp_path: Path) -> None:
     _write(tmp_path, _line(id="late", at="2026-11-19T00:00:00Z"), _line(id=None, at="2026-11-18T12:00:00Z"))
     _write(tmp_path, _line(id="early", at="2026-11-18T01:00:00+02:00"), name="z.jsonl")

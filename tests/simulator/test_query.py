@@ -30,6 +30,7 @@ _VALUES = {
     "empty_first": ("1", True),
     "pings": ("1", True),
     "call_id": ("rtc_1", "rtc_1"),
+    "silent_end": ("1", True),
     "model": ("gpt-realtime-mini", "gpt-realtime-mini"),
 }
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from realtime_spend.core import events
+from realtime_spend.core import events, live
 from realtime_spend.core.endpoints import Service
 from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
 from realtime_spend.core.naming import Named
+from realtime_spend.core.raw_numbers import numbers_text
 from realtime_spend.core.reading import read_usage
 from realtime_spend.core.session import Fault, FirstOutput, Metered, ModelNamed, Repeated, Session, Unread
 from realtime_spend.core.timing import Timing, seconds_between
-from realtime_spend.core.usage import Kind, Reported, Usage
+from realtime_spend.core.usage import Amounts, Kind, Reported, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,8 +100,11 @@ class Connection:
         handler = _HANDLERS.get(kind)
         if handler is None:
             return _NOTHING
-        if self._session.id is None and kind not in events.SESSION_EVENTS:
-            self._join_by(event, at)
+        if self._session.id is None:
+            if self.endpoint.session is not None:
+                self._enter(self.endpoint.session, at)
+            elif kind not in events.SESSION_EVENTS:
+                self._join_by(event, at)
         return handler(self, event, at)
 
     def _join_by(self, event: dict[str, Any], at: int) -> None:
@@ -141,6 +145,9 @@ class Connection:
             session.transcription = transcription
             if transcription is not None:
                 learned.append(ModelNamed(named=_transcribing(transcription)))
+        if session.is_live or self.endpoint.service is Service.LIVE:
+            # A running total may have waited for the model.
+            learned += self._measured(event, at)
         return learned
 
     def _enter(self, session_id: str, at: int) -> Sequence[Learned]:
@@ -159,6 +166,7 @@ class Connection:
         if not self._sessions.leave(self.endpoint, session):
             return _NOTHING
         learned: list[Learned] = []
+        learned += self._grown(at, waits=False)
         unfinished = self._unreported()
         unfinished += [
             (Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST), self.named)
@@ -180,10 +188,58 @@ class Connection:
 
     def _unreported(self) -> list[tuple[Usage, Named]]:
         """Return what a session used of which no event ever tells: a translation as a whole."""
-        if self.endpoint.service is not Service.TRANSLATION or self._session.id is None:
+        session, service = self._session, self.endpoint.service
+        kind = Kind.TRANSLATION if service is Service.TRANSLATION else Kind.LIVE
+        if session.id is None or session.total is not None or not (session.is_live or service is Service.TRANSLATION):
             return []
-        usage = Usage(kind=Kind.TRANSLATION, id=self._session.id, status=None, reported=Reported.MISSING)
+        usage = Usage(kind=kind, id=session.id, status=None, reported=Reported.MISSING)
         return [(usage, self.named)]
+
+    def _live_event(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
+        """Take the begin of a session of GPT-Live, its running total, or its end. A translation's end tells nothing."""
+        session = self._session
+        session.is_live = session.is_live or event["type"] != live.CLOSED or live.seconds_of(event) is not None
+        if not session.is_live:
+            return _NOTHING
+        return self._session_event(event, at) if "session" in event else self._measured(event, at)
+
+    def _measured(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
+        """Take what an event of a session of GPT-Live says of its seconds."""
+        session, said, reported = self._session, live.seconds_of(event), Reported.REPORTED
+        session.is_live = True
+        if self.endpoint.is_webrtc:
+            reported = Reported.ESTIMATED if said is None else reported
+            said = max(live.WEBRTC_START, said or live.WEBRTC_START)
+        if said is not None and (session.total is None or said >= (session.total.amounts.seconds or 0)):
+            status = "completed" if event["type"] == live.CLOSED else "in_progress"
+            raw = numbers_text(event.get("usage"))
+            session.total = Usage(Kind.LIVE, session.id, status, reported, Amounts(seconds=said), raw)
+        return self._grown(at)
+
+    def _grown(self, at: int, *, waits: bool = True) -> Sequence[Learned]:
+        """Return how much a running total has grown, as soon as somebody has said whose it is."""
+        session, total = self._session, self._session.total
+        seconds = None if total is None else total.amounts.seconds
+        if total is None or seconds is None or (waits and (session.id is None or session.model is None)):
+            return _NOTHING
+        increase, is_first = seconds, True
+        if session.id is not None:
+            increase, is_first = self._sessions.increase(self.endpoint, session.id, seconds)
+        if not increase:
+            return _NOTHING
+        usage = Usage(
+            Kind.LIVE, session.id, total.status, total.reported, total.amounts, total.raw, goes_on=not is_first
+        )
+        return (Metered(usage, self.named, session.id, at, increase=increase),)
+
+    def _delegated(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
+        done = live.delegated(event)
+        if done is None:
+            return _NOTHING
+        amounts, raw = read_usage(done.usage, text_output=True)
+        reported = Reported.MISSING if amounts.is_missing else Reported.REPORTED
+        usage = Usage(Kind.RESPONSE, done.id or events.name(event.get("event_id")), done.status, reported, amounts, raw)
+        return self._count(usage, Named(requested=None, said=done.model), at)
 
     def _response_created(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
         response_id = events.name(events.child(event, "response", "id"))
@@ -288,6 +344,8 @@ class Connection:
 # What each event that matters does; all others change nothing.
 _HANDLERS: dict[str, Callable[[Connection, dict[str, Any], int], Sequence[Learned]]] = {
     **dict.fromkeys(events.SESSION_EVENTS, Connection._session_event),  # noqa: SLF001 - a table of its own methods
+    **dict.fromkeys((live.STARTED, live.USAGE_UPDATED, live.CLOSED), Connection._live_event),  # noqa: SLF001 - as above
+    **dict.fromkeys((live.RESPONSE_EVENT, live.DECISION_EVENT), Connection._delegated),  # noqa: SLF001 - as above
     events.RESPONSE_CREATED: Connection._response_created,  # noqa: SLF001 - as above
     events.RESPONSE_DONE: Connection._response_done,  # noqa: SLF001 - as above
     events.SPEECH_STOPPED: Connection._speech_stopped,  # noqa: SLF001 - as above

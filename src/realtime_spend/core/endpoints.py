@@ -6,16 +6,17 @@ import re
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from realtime_spend.core.line_items import Provider, Scope, Word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PROTOCOL_PATH = re.compile(r"/(?:realtime|voice-live|voice-agent)(?:/|$)")
+_PROTOCOL_PATH = re.compile(r"/(?:realtime|voice-live|voice-agent|live/sessions)(?:/|$)")
 _AZURE_PATH = re.compile(r"^/(?:openai|voice-live|voice-agent)(?:/|$)")
 _TRANSLATION_PATH = re.compile(r"/realtime/translations(?:/|$)")
+_LIVE_PATH = re.compile(r"/live/sessions(?:/(?P<session>[^/]+))?(?:/|$)")
 _VOICE_LIVE_PATH = re.compile(r"^/voice-(?:live|agent)(?:/|$)")
 # Public, US Government and China clouds (facts of the Azure documentation, 2026-11).
 _AZURE_DOMAINS = (
@@ -27,6 +28,8 @@ _AZURE_DOMAINS = (
     ".openai.azure.cn",
     ".cognitiveservices.azure.cn",
 )
+# What stands for the host of a WebRTC data channel, which has no address: its name.
+DATA_CHANNEL = "oai-events"
 _PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 # OpenAI's data-residency hosts: a region before the usual name.
 _RESIDENCY_HOST = re.compile(r"^[a-z]{2}\.api\.openai\.com$")
@@ -35,17 +38,23 @@ _RESIDENCY_HOST = re.compile(r"^[a-z]{2}\.api\.openai\.com$")
 class Service(Word):
     """What kind of session it is, where that sets how it is billed.
 
-    Azure Voice Live bills on tiers of its own, not on the model's meters. Translations report no usage.
+    Azure Voice Live bills on tiers of its own, not on the model's meters. Translations report no usage. GPT-Live is
+    billed by the second.
     """
 
     REALTIME = "realtime"
     TRANSLATION = "translation"
     VOICE_LIVE = "voice_live"
+    LIVE = "live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """What the URL of a session says. `requested_model` is a deployment's name on Azure."""
+    """What the URL of a session says. `requested_model` is a deployment's name on Azure.
+
+    `session` is the id of a GPT-Live session that is joined. `is_webrtc`: the way of browsers, which such a session is
+    charged for at once.
+    """
 
     provider: Provider
     server: str
@@ -55,6 +64,8 @@ class Endpoint:
     account: str | None = None
     scope: Scope | None = None
     call_id: str | None = None
+    session: str | None = None
+    is_webrtc: bool = False
     # Ids are unique on one service; two of them on one machine, as in tests, differ in their ports.
     place: tuple[Provider, str, int | None] = field(init=False, repr=False, compare=False)
 
@@ -121,6 +132,7 @@ def recognise(
     else:
         provider = Provider.AZURE if on_azure_host or _AZURE_PATH.match(path) else Provider.OPENAI
     parameters = parse_qs(query)
+    live = _LIVE_PATH.search(path)
 
     def parameter(name: str) -> str | None:
         return next(iter(parameters.get(name, ())), None)
@@ -135,12 +147,16 @@ def recognise(
         account=host.partition(".")[0] if on_azure_host else None,
         scope=_openai_scope(host) if provider is Provider.OPENAI else None,
         call_id=parameter("call_id"),
+        session=unquote(live["session"]) if live and live["session"] else None,
+        is_webrtc=host == DATA_CHANNEL,
     )
 
 
 def _service(path: str) -> Service:
     if _VOICE_LIVE_PATH.match(path):
         return Service.VOICE_LIVE
+    if _LIVE_PATH.search(path):
+        return Service.LIVE
     return Service.TRANSLATION if _TRANSLATION_PATH.search(path) else Service.REALTIME
 
 

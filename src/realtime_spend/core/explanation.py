@@ -18,7 +18,7 @@ from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import ModelKind, Prices, Reason
 from realtime_spend.core.reading import read_amounts
 from realtime_spend.core.session import Metered, Repeated, Sessions
-from realtime_spend.core.usage import Kind, Reported, Usage
+from realtime_spend.core.usage import Amounts, Kind, Reported, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,7 +106,7 @@ def explain(log: session_log.Log, naming: Naming, book: RateBook, assumptions: A
         currency=next(iter(currencies), "USD"),
         naive=tuple(naive_sums(entries, total)),
         problems=tuple(dict.fromkeys(remarks)),
-        usages=len(entries),
+        usages=sum(not entry.usage.goes_on for entry in entries),
         card=next((entry.priced.card for entry in entries if entry.priced.card), None),
     )
 
@@ -128,9 +128,17 @@ def _metered(
     repeated = sum(isinstance(item, Repeated) for item in learned)
     if repeated:
         remarks.append(Remark(kind="repeated", message=f"{repeated} repeated usage events were not counted again"))
-    for item in learned:
-        if isinstance(item, Metered):
-            named = item.named
+    usages = [item for item in learned if isinstance(item, Metered)]
+    is_live = any(item.usage.kind is Kind.LIVE for item in usages)
+    for item in usages:
+        named = item.named
+        if item.increase is not None:
+            # Of a running total only what is new.
+            item = replace(item, usage=replace(item.usage, amounts=Amounts(seconds=item.increase)))  # noqa: PLW2901 - the same, to the part that is new
+        if is_live and item.usage.kind is Kind.RESPONSE:
+            # The model that a Live session delegates to, which nobody but the session names.
+            yield item
+        else:
             told = assumptions.model
             if named.transcription:
                 told = assumptions.transcription_model or (assumptions.model if is_alone else None)

@@ -17,10 +17,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from realtime_spend.core import money
 from realtime_spend.core.line_items import Word
 from realtime_spend.core.usage import RANK, Kind, Usage
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.naming import Named
 
@@ -30,13 +33,17 @@ _MOST_USAGES_REMEMBERED = 16_384
 # Not frozen, and made by position, for the time that takes: one is made for each usage while a phone call waits.
 @dataclass(slots=True)
 class Metered:
-    """A usage, with the names to price it by. `seconds` is the time from `response.created` on, where it was seen."""
+    """A usage, with the names to price it by. `seconds` is the time from `response.created` on, where it was seen.
+
+    `increase` is how much more a running total is than any before; None where the usage is no running total.
+    """
 
     usage: Usage
     named: Named
     session: str | None
     at: int
     seconds: float | None = None
+    increase: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,8 @@ class Session:
     """What is known of one session.
 
     `open` maps responses begun to when they were. `added` and `committed` map items of audio to the transcription model
-    in force when they were; `awaited` holds those committed whose transcription has not come.
+    in force when they were; `awaited` holds those committed whose transcription has not come. `total` is the running
+    total of a session of GPT-Live.
     """
 
     id: str | None = None
@@ -98,6 +106,8 @@ class Session:
     awaited: dict[str, str | None] = field(default_factory=dict)
     added: dict[str, str | None] = field(default_factory=dict)
     committed: dict[str, str | None] = field(default_factory=dict)
+    is_live: bool = False
+    total: Usage | None = None
 
     def absorb(self, other: Session) -> None:
         """Take over what a socket had learned before it was known which session it belongs to."""
@@ -109,6 +119,8 @@ class Session:
         self.committed = {**other.committed, **self.committed}
         self.model = self.model or other.model
         self.transcription = self.transcription or other.transcription
+        self.is_live = self.is_live or other.is_live
+        self.total = self.total or other.total
         other.open, other.awaited = {}, {}
 
 
@@ -120,6 +132,7 @@ class Sessions:
         # Ordered: of an ordinary dictionary the oldest key takes the longer to find the more were removed before it.
         self._counted: OrderedDict[_Key, int] = OrderedDict()
         self._sessions: dict[tuple[_Place, str], Session] = {}
+        self._totals: OrderedDict[tuple[_Place, str], Decimal] = OrderedDict()
 
     def join(self, endpoint: Endpoint, session_id: str) -> Session:
         """Return the session of this id, new or as other sockets have it, with one socket more."""
@@ -160,6 +173,19 @@ class Sessions:
             if len(self._counted) > _MOST_USAGES_REMEMBERED:
                 self._counted.popitem(last=False)
         return True
+
+    def increase(self, endpoint: Endpoint, session_id: str, total: Decimal) -> tuple[Decimal, bool]:
+        """Take a running total; return how much more it is than any before, and whether it is the first."""
+        key = (endpoint.place, session_id)
+        with self._lock:
+            before = self._totals.get(key)
+            if before is None or total > before:
+                self._totals[key] = total
+            if len(self._totals) > _MOST_USAGES_REMEMBERED:
+                self._totals.popitem(last=False)
+        if before is None:
+            return total, True
+        return max(money.subtract(total, before), money.ZERO), False
 
     def begin_anew(self) -> None:
         """In a forked child: a lock that another thread held at the fork would be held for ever."""

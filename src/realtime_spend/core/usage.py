@@ -188,3 +188,5 @@ class Usage:
     reported: Reported
     amounts: Amounts = field(default_factory=Amounts)
     raw: str | None = None
+    # A running total that has grown: it is no further usage.
+    goes_on: bool = False

@@ -7,8 +7,8 @@ equals the first. A line that cannot be read is skipped and counted: a process m
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core import money
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VERSION = 1
-_Key = tuple[str, str, str, str]
+# Provider, server, kind and id; of a running total the day too, since each day has its own part of it.
+_Key = tuple[str, str, str, str, date | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,8 @@ class Once:
         if entry.id is None:
             self.nameless.append(entry)
             return
-        key = (entry.provider, entry.server, entry.kind, entry.id)
+        day = entry.at.date() if entry.kind == Kind.LIVE else None
+        key = (entry.provider, entry.server, entry.kind, entry.id, day)
         known = self.kept.get(key)
         self.repeated += known is not None
         if known is None or _is_better(entry, known):
@@ -85,7 +87,22 @@ class Once:
 
     def entries(self) -> list[Entry]:
         """Return each usage once, in the order of their instants."""
-        return sorted([*self.nameless, *self.kept.values()], key=lambda entry: entry.at)
+        once = [entry for entry in self.kept.values() if entry.kind != Kind.LIVE]
+        return sorted([*self.nameless, *once, *self._increases()], key=lambda entry: entry.at)
+
+    def _increases(self) -> Iterator[Entry]:
+        """Yield of each running total what it has grown by on each day."""
+        before: dict[_Key, Entry] = {}
+        totals = [key for key, entry in self.kept.items() if entry.kind == Kind.LIVE]
+        for key in sorted(totals, key=lambda key: (*key[:4], key[4] or date.min)):
+            entry, session = self.kept[key], (*key[:4], None)
+            known = before.get(session)
+            if known is None:
+                before[session] = entry
+                yield entry
+            elif (grown := _increase(entry, known)) is not None:
+                before[session] = entry
+                yield grown
 
 
 def read_ledger(folder: Path, advance: Callable[[int], None] = lambda _bytes: None) -> Reading:
@@ -115,6 +132,29 @@ def _is_better(entry: Entry, known: Entry) -> bool:
         return known.cost is None
     # Live sessions report running totals, of which the greatest stands for all.
     return entry.kind == Kind.LIVE and money.add(*entry.quantities.values()) > money.add(*known.quantities.values())
+
+
+def _increase(entry: Entry, before: Entry) -> Entry | None:
+    """Return what a running total has grown by, None if it has not. A part of it has that share of the cost."""
+    total, known = money.add(*entry.quantities.values()), money.add(*before.quantities.values())
+    if total <= known or RANK[entry.reported] < RANK[before.reported]:
+        return None
+    share = money.divide(money.subtract(total, known), total)
+
+    def of(amount: Decimal | None) -> Decimal | None:
+        return None if amount is None else money.CONTEXT.quantize(money.multiply(amount, share), money.PLACES)
+
+    return replace(
+        entry,
+        quantities={
+            part: money.subtract(many, before.quantities.get(part, money.ZERO))
+            for part, many in entry.quantities.items()
+        },
+        costs={part: of(cost) for part, cost in entry.costs.items()},
+        cost=of(entry.cost),
+        low=of(entry.low),
+        high=of(entry.high),
+    )
 
 
 def ledger_files(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from realtime_spend.core.endpoints import DATA_CHANNEL
 from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from realtime_spend.hooks import Observer
 
-_LABEL = "oai-events"
+_LABEL = DATA_CHANNEL
 _PLACE = Place(_LABEL, None, "/realtime", "")
 
 

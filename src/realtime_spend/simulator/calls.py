@@ -41,11 +41,14 @@ class Calls:
     def __init__(self, seed: int) -> None:
         self._dice = Dice(seed, _NO_SESSION)
         self._calls: dict[str, Call] = {}
+        # Those that ring, and those that are over: nobody can attach to either. The order is that of their coming.
+        self._absent: dict[str, None] = {}
 
     def add(self, call: Call, call_id: str | None = None) -> str:
         """Remember a call, and say under which id."""
         call_id = call_id or self._dice.new_id("rtc")
         self._calls[call_id] = call
+        self.begun(call_id)
         if len(self._calls) > _MOST_CALLS:
             del self._calls[next(iter(self._calls))]
         return call_id
@@ -53,6 +56,27 @@ class Calls:
     def find(self, call_id: str | None) -> Call | None:
         """Find a call that was set up here."""
         return self._calls.get(call_id or "")
+
+    def ring(self) -> str:
+        """Take a call that nobody has accepted yet, and say under which id."""
+        call_id = self._dice.new_id("rtc")
+        self.ended(call_id)
+        return call_id
+
+    def begun(self, call_id: str) -> None:
+        """Take that there is a call of this id."""
+        self._absent.pop(call_id, None)
+
+    def ended(self, call_id: str) -> None:
+        """Take that there is no call of this id any more."""
+        self._calls.pop(call_id, None)
+        self._absent[call_id] = None
+        if len(self._absent) > _MOST_CALLS:
+            del self._absent[next(iter(self._absent))]
+
+    def is_absent(self, call_id: str | None) -> bool:
+        """Whether it is known that there is no such call: it rings, or it is over."""
+        return call_id in self._absent
 
 
 async def offered_call(request: web.Request, defaults: SessionOptions) -> Call:

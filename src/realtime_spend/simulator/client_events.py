@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from realtime_spend.simulator.session import Session
 
 Event: TypeAlias = dict[str, Any]
+# By whether a session only transcribes.
+_KINDS = ("realtime", "transcription")
 
 
 async def receive(session: Session, frame: str | bytes) -> None:
@@ -57,6 +59,13 @@ class _NotUnderstoodError(Exception):
 
 async def _session_update(session: Session, event: Event) -> None:
     update = _object(event, "session")
+    if (kind := update.get("type")) in _KINDS and kind != _KINDS[session.config.is_transcription]:
+        message = (
+            f"Passing a {kind} session update event to a {_KINDS[session.config.is_transcription]} session is not "
+        )
+        message += "allowed."
+        await session.send_error(message, code="invalid_parameter", param="session.type", event_id=event_id_of(event))
+        return
     model = update.get("model")
     if session.address.call_id and session.address.requested is None and isinstance(model, str):
         # Nobody named the model of a call that began elsewhere; whoever attaches to it may.

@@ -95,6 +95,8 @@ class SessionOptions:
     """Send a ping before each message, and one between any two frames of it."""
     call_id: str | None = None
     """The name under which a sideband finds this session; its session id always works."""
+    silent_end: bool = False
+    """Tell no sideband that the call is over: its socket stays open, and nothing comes any more."""
     model: str = "gpt-realtime"
     """The model where the URL names none: of a call not known here (`?call_id=`), or of a Voice Live agent."""
 

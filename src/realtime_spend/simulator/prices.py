@@ -68,6 +68,9 @@ _PER_MINUTE: Mapping[str, Decimal] = {
     "gpt-transcribe": Decimal("0.0045"),
     "gpt-realtime-whisper": Decimal("0.017"),
     "gpt-live-transcribe": Decimal("0.017"),
+    "gpt-realtime-translate": Decimal("0.034"),
+    "gpt-live-1": Decimal("0.05"),
+    "gpt-live-1.1": Decimal("0.05"),
 }
 
 # By the hour there: 0.36 and 1.02, and in global scope only.

@@ -114,6 +114,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "empty_first": _flag,
     "pings": _flag,
     "call_id": str,
+    "silent_end": _flag,
     "model": str,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import WSMsgType, web
@@ -24,14 +25,17 @@ from realtime_spend.simulator.address import (
 from realtime_spend.simulator.calls import Calls, accepted_call, answer_of, offered_call
 from realtime_spend.simulator.client_events import receive
 from realtime_spend.simulator.dice import Dice
+from realtime_spend.simulator.live import LiveSessions
 from realtime_spend.simulator.models import Deployment, family_and_version
 from realtime_spend.simulator.options import SessionOptions, SimulatorOptions
 from realtime_spend.simulator.query import session_options
+from realtime_spend.simulator.ringing import announce
 from realtime_spend.simulator.session import Session
 from realtime_spend.simulator.socket import Socket
 from realtime_spend.simulator.truth import Truth
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 _CLOSE_TIMEOUT_SECONDS = 1.0
@@ -54,6 +58,7 @@ class Simulator:
         self.truth = Truth(limit=self.options.truth_limit)
         self._sessions: dict[str, Session] = {}
         self._calls = Calls(self.options.seed)
+        self._live = LiveSessions(self.truth, self._next_dice)
         self._opened = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -86,6 +91,7 @@ class Simulator:
             app.router.add_post(f"{path}/calls", self._offer)
             app.router.add_post(f"{path}/calls/{{call_id}}/accept", self._accept)
             app.router.add_post(f"{path}/calls/{{call_id}}/hangup", self._hang_up)
+        self._live.add_routes(app)
         app.router.add_get("/truth", self._show_truth)
         app.router.add_get("/truth/totals", self._show_totals)
         app.router.add_get("/healthz", self._show_health)
@@ -103,6 +109,7 @@ class Simulator:
         """Close every session and stop listening; the truth stays. Stopping twice does nothing."""
         self._stopping = True
         if self._runner is not None:
+            await self._live.stop()
             await asyncio.gather(*(session.stop() for session in tuple(self._sessions.values())))
             # What is still open after this is cut by the cleanup.
             with contextlib.suppress(TimeoutError):
@@ -117,6 +124,15 @@ class Simulator:
         """
         async with asyncio.timeout(timeout):
             await self._idle.wait()
+
+    async def ring(self, webhook: str, *, secret: str, headers: Mapping[str, str] | None = None) -> str:
+        """Let a telephone ring: tell `webhook` of it, signed with `secret`, and return the id of the call.
+
+        `headers` are those of its SIP INVITE. Nobody can attach to the call until it is accepted.
+        """
+        call_id = self._calls.ring()
+        await announce(webhook, call_id, secret=secret, headers=headers or {})
+        return call_id
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -151,7 +167,8 @@ class Simulator:
             await web_socket.prepare(request)
             await session.greet(socket)
             async for message in web_socket:
-                if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                # A sideband that nobody told of the end may speak on, and is not answered.
+                if message.type in {WSMsgType.TEXT, WSMsgType.BINARY} and not session.ended:
                     await receive(session, message.data)
         except ConnectionError:
             pass  # the peer went while it was being answered; leaving says the rest
@@ -163,11 +180,20 @@ class Simulator:
         sideband = address.call_id is not None
         if sideband and (known := self._find_call(address.call_id)):
             return known, True
+        if sideband and self._calls.is_absent(address.call_id):
+            raise RefusedError(404, "call_not_found", "There is no such call.")
+        if not sideband and self._calls.find(options.call_id):
+            # The browser or the telephone of a call that was set up over HTTP.
+            if known := self._find_call(options.call_id):
+                return known, False
+            address = replace(address, call_id=options.call_id, requested=None)
         if self._stopping:
             raise RefusedError(503, "shutting_down", "The simulator is stopping.")
         if len(self._sessions) >= self.options.max_sessions:
             raise RefusedError(429, "too_many_sessions", "Too many sessions are open.")
         call = self._calls.find(address.call_id)
+        if call is not None and call.config.get("type") == "transcription":
+            address = replace(address, is_transcription=True)
         requested = None if address.is_transcription else address.requested or (call and call.model) or options.model
         identity = identify(address, requested, self._find_deployment) if requested else None
         session = Session(
@@ -182,6 +208,7 @@ class Simulator:
             session.config.merge(call.config)
         self._opened += 1
         self._sessions[session.id] = session
+        self._calls.begun(session.call_id)
         self._idle.clear()
         return session, sideband
 
@@ -210,6 +237,10 @@ class Simulator:
         session.close(1000)
         return web.Response()
 
+    def _next_dice(self) -> Dice:
+        self._opened += 1
+        return Dice(self.options.seed, self._opened - 1)
+
     def _find_call(self, call_id: str | None) -> Session | None:
         named = (one for one in self._sessions.values() if call_id in {one.id, one.call_id} and not one.ended)
         return next(named, None)
@@ -225,8 +256,8 @@ class Simulator:
         try:
             await session.leave(socket)
         finally:
-            if session.ended:
-                self._sessions.pop(session.id, None)
+            if session.ended and self._sessions.pop(session.id, None) is not None:
+                self._calls.ended(session.call_id)
             if not self._sessions:
                 self._idle.set()
 

@@ -184,7 +184,8 @@ class Session:
             socket.abort()
 
     async def _end(self) -> None:
-        self.close(1000)  # sidebands of a call that is over
+        if not self.options.silent_end:
+            self.close(1000)  # sidebands of a call that is over
         await asyncio.gather(*self._closers, return_exceptions=True)
         for task in tuple(self._tasks):
             task.cancel()

@@ -25,6 +25,8 @@ class Kind(StrEnum):
 
     RESPONSE = "response"
     TRANSCRIPTION = "transcription"
+    TRANSLATION = "translation"
+    LIVE = "live"
 
 
 class Said(StrEnum):
@@ -181,8 +183,8 @@ class Truth:
 
 
 COUNTED = (
-    "sessions", "responses", "transcriptions", "reported", "missing", "lost", "unpriced", "repeats",
-    "transcriptions_failed", "transcriptions_unsent", "beyond_limit", "hidden",
+    "sessions", "responses", "transcriptions", "translations", "lives", "reported", "missing", "lost",
+    "unpriced", "repeats", "transcriptions_failed", "transcriptions_unsent", "beyond_limit", "hidden",
 )  # fmt: skip
 
 

@@ -62,6 +62,7 @@ _EXPECTED: dict[Kind, list[tuple[str | None, Reported]]] = {
         ("completed", Reported.MISSING),
         (None, Reported.MISSING),
     ],
+    Kind.LIVE: [("in_progress", Reported.REPORTED), (None, Reported.MISSING)],
 }
 
 
@@ -90,6 +91,8 @@ def count_usages(used: Iterable[tuple[Series, Usage, Priced, bool]]) -> None:
 
 def count_usage(series: Series, usage: Usage, priced: Priced, *, scope_assumed: bool, times: int = 1) -> None:
     """Add one usage and its price, or the sum of so many that are alike. The caller holds the lock of the metrics."""
+    if usage.goes_on:
+        times = 0
     series.add(names.USAGES, _usage_attributes(usage.kind, usage.status, usage.reported), times)
     _count_amounts(series, usage.amounts)
     if priced.currency == _USD:
@@ -111,7 +114,7 @@ def let_appear(series: Series, kind: Kind, prices: Prices | Reason) -> None:
     for status, reported in _EXPECTED[kind]:
         series.add(names.USAGES, _usage_attributes(kind, status, reported), 0)
     series.add(names.DUPLICATES, (), 0)
-    if kind is Kind.RESPONSE:
+    if kind is not Kind.TRANSCRIPTION:
         # A session belongs to the model that answers.
         series.add(names.SESSION_TIME, (), money.ZERO)
     reason = prices if isinstance(prices, Reason) else Reason.NO_RATE

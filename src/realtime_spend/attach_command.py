@@ -1,0 +1,217 @@
+"""The command `attach`: meters calls that browsers and telephones hold, on a socket beside each of them."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help stays quick and no extra is needed for another's
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import uuid
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from realtime_spend.command_settings import configured
+from realtime_spend.terminal import InputError, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+    from opentelemetry.metrics import MeterProvider
+
+    from realtime_spend.sideband import End, Incoming, Service
+
+_T = TypeVar("_T")
+SERVICE_NAME = "realtime-spend-attach"
+_FAILED = 2
+_SECRET = "OPENAI_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+# What says that metrics are wanted, and where.
+_OTEL = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_METRICS_EXPORTER")
+# A telephone may ring for long before it is answered.
+_RINGING_SECONDS = 180.0
+
+
+@click.command()
+@click.argument("calls", metavar="[CALL_ID]...", nargs=-1)
+@click.option("--webhook", is_flag=True, help="Take the provider's webhook of incoming calls, and attach to each.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --webhook: the address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8787,
+    show_default=True,
+    help="With --webhook: the port to listen on; 0 is any free one.",
+)
+@click.option("--path", default="/webhook", show_default=True, help="With --webhook: where it is to be sent.")
+@click.option("--header", multiple=True, help="With --webhook: SIP-HEADER=ATTRIBUTE, copied onto what the call costs.")
+@click.option("--url", help="The service: https://RESOURCE.openai.azure.com/openai/v1; else as the OpenAI SDK is told.")
+@click.option("--model", help="The model, or on Azure the deployment, for as long as the service has not said it.")
+@click.option("--silent", is_flag=True, help="Say nothing on the socket; the model is then to be given with --model.")
+@click.option("--webrtc", is_flag=True, help="Browsers hold them: a GPT-Live session is charged with 15 s at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print how each call ended as JSON.")
+@click.pass_context
+def attach(
+    ctx: click.Context,
+    *,
+    calls: tuple[str, ...],
+    webhook: bool,
+    host: str,
+    port: int,
+    path: str,
+    header: tuple[str, ...],
+    url: str | None,
+    model: str | None,
+    silent: bool,
+    webrtc: bool,
+    as_json: bool,
+) -> None:
+    """Meter calls that others hold: WebRTC and SIP calls by their rtc_... ids, GPT-Live sessions by their live_... ids.
+
+    It listens beside the call until the call is over. Usage goes to the folder of REALTIME_SPEND_LEDGER and, as
+    OTEL_EXPORTER_OTLP_ENDPOINT says, to a collector. The key is in OPENAI_API_KEY or AZURE_OPENAI_API_KEY.
+
+    Where another process counts the same calls, let one of the two say REALTIME_SPEND_ROLE=observer: the ledgers of
+    both are counted once, their metrics are not.
+    """
+    if bool(calls) == webhook:
+        raise InputError("name the calls to listen to, or say --webhook to be told of them; one of the two")
+    if silent and not model:
+        raise InputError("--silent leaves the model unknown; add --model M")
+    try:
+        from realtime_spend.sideband import Attachment, Incoming, Patience, Service
+    except ImportError as error:
+        raise InputError(f"attach needs {error.name}: pip install 'realtime-spend[attach]'") from None
+    try:
+        service = Service.of(os.environ, url)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if not webhook:
+        with _instrumented():
+            ends = asyncio.run(
+                _until_signalled(_followed(calls, service, model=model, asks=not silent, is_webrtc=webrtc))
+            )
+        _say_ends(ends or {}, as_json=as_json)
+        ctx.exit(_FAILED if ends and not any(sockets for _, sockets in ends.values()) else 0)
+
+    async def follow(call: str) -> End:
+        patience = Patience(call=_RINGING_SECONDS)
+        return await Attachment(call, service, model=model, asks=not silent, patience=patience).follow()
+
+    try:
+        incoming = Incoming(secret=os.environ.get(_SECRET, ""), follow=follow, headers=dict(map(_mapped, header)))
+    except ValueError as error:
+        raise InputError(f"{_SECRET}: {error}") from None
+    except ImportError as error:
+        raise InputError(f"--webhook needs {error.name}: pip install 'realtime-spend[attach]'") from None
+    with _instrumented():
+        asyncio.run(_until_signalled(_serve(incoming, host, port, path)))
+
+
+async def _followed(
+    calls: tuple[str, ...], service: Service, *, model: str | None, asks: bool, is_webrtc: bool
+) -> dict[str, tuple[End, int]]:
+    from realtime_spend.sideband import Attachment
+
+    attachments = [
+        Attachment(call, service, model=model, asks=asks, is_webrtc=is_webrtc) for call in dict.fromkeys(calls)
+    ]
+    ends = await asyncio.gather(*(attachment.follow() for attachment in attachments))
+    return {one.call: (end, one.sockets) for one, end in zip(attachments, ends, strict=True)}
+
+
+async def _serve(incoming: Incoming, host: str, port: int, path: str) -> None:
+    from aiohttp import web
+
+    runner = web.AppRunner(incoming.application(path), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise InputError(f"{host}:{port}: {why}; choose another") from None
+        click.echo(f"http://{host}:{runner.addresses[0][1]}{path}")
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+async def _until_signalled(work: Coroutine[object, object, _T]) -> _T | None:
+    """Do something until it is done or SIGINT or SIGTERM asks for the end, which is no failure."""
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Not in another thread than the main one, nor on Windows.
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return None
+
+
+@contextmanager
+def _instrumented() -> Iterator[None]:
+    """Instrument this process; at the end, send what was counted."""
+    from realtime_spend.instrumentor import RealtimeInstrumentor
+
+    is_exporting = any(os.environ.get(name, "").strip() not in ("", "none") for name in _OTEL)
+    if not is_exporting and configured().ledger is None:
+        raise InputError(
+            "nobody is told what is metered; set REALTIME_SPEND_LEDGER to a folder, or OTEL_EXPORTER_OTLP_ENDPOINT"
+        )
+    with ExitStack() as stack:
+        provider = stack.enter_context(_exporting()) if is_exporting else _nowhere()
+        instrumentor = RealtimeInstrumentor()
+        instrumentor.instrument(meter_provider=provider)
+        stack.callback(instrumentor.uninstrument)
+        yield
+
+
+@contextmanager
+def _exporting() -> Iterator[MeterProvider]:
+    from realtime_spend.telemetry_pipe import pipe_of
+
+    try:
+        pipe = pipe_of(os.environ, service=SERVICE_NAME, instance=str(uuid.uuid4()))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    try:
+        yield pipe.provider
+    finally:
+        pipe.provider.shutdown()
+        if pipe.delivery.arrived is False:
+            click.echo("realtime-spend: nobody took the metrics in; is OTEL_EXPORTER_OTLP_ENDPOINT right?", err=True)
+
+
+def _nowhere() -> MeterProvider:
+    from opentelemetry.metrics import NoOpMeterProvider
+
+    return NoOpMeterProvider()
+
+
+def _mapped(text: str) -> tuple[str, str]:
+    name, _, attribute = (piece.strip() for piece in text.partition("="))
+    if not name or not attribute:
+        raise InputError(f"--header {text}: write SIP-HEADER=ATTRIBUTE, such as X-Tenant=tenant")
+    return name, attribute
+
+
+_SENTENCES = {
+    "closed": "the call is over",
+    "gone": "the call is over; its end was not told",
+    "not_found": "there is no such call",
+    "refused": "the service lets nobody listen with this key",
+    "unreachable": "the service cannot be reached",
+    "too_long": "given up: no call lasts as long",
+}
+
+
+def _say_ends(ends: dict[str, tuple[End, int]], *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"call": call, "end": end, "sockets": sockets} for call, (end, sockets) in ends.items()])
+        return
+    for call, (end, _) in ends.items():
+        click.echo(f"{call}: {_SENTENCES[end]}")

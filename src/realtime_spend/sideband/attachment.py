@@ -1,0 +1,204 @@
+"""One call that is listened to, over as many sockets as it takes, from the first until the call is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import aiohttp
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from realtime_spend.observing import RUNNING
+from realtime_spend.sideband.question import Question
+from realtime_spend.sideband.service import is_live
+
+if TYPE_CHECKING:
+    from realtime_spend.sideband.service import Service
+    from realtime_spend.watcher import Watcher
+
+_log = logging.getLogger(__name__)
+_OVER = frozenset({1000})
+# The service does not know the call: it is not accepted yet, or over.
+_UNKNOWN = frozenset({400, 404, 410})
+_FORBIDDEN = frozenset({401, 403})
+# A socket that lived as long was none that is thrown out at once.
+_SETTLED_SECONDS = 10.0
+_LARGEST_MESSAGE = 64 * 1024 * 1024
+_CLOSING_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 20.0
+_CONNECTING_SECONDS = 20.0
+
+
+class End(StrEnum):
+    """How it ended."""
+
+    CLOSED = "closed"  # the service closed the socket in good order
+    GONE = "gone"  # the service does not know the call any more
+    NOT_FOUND = "not_found"  # it never knew it
+    REFUSED = "refused"  # it lets nobody listen with this key
+    UNREACHABLE = "unreachable"
+    TOO_LONG = "too_long"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait for what, in seconds."""
+
+    call: float = 15.0
+    """For a call that the service does not know yet."""
+    service: float = 120.0
+    """For a service that cannot be reached, or drops each socket at once."""
+    silence: float = 120.0
+    """For a word on a socket: then the service is asked whether there is a call still, for it may not tell its end."""
+    whole: float = 2 * 3600.0
+    """For the end of the call; no service holds one longer than an hour."""
+    least: float = 0.25
+    """Between two tries at first; each further time is twice as long."""
+    most: float = 10.0
+
+
+class Attachment:
+    """Listens to one call and meters it. `model` is what its usage is of as long as the service has not said it.
+
+    With `asks` False nothing at all is said on the socket, and the model is known only once somebody else changes the
+    session. `is_webrtc`: a browser holds it, so that a session of GPT-Live is charged for as it is set up.
+    """
+
+    def __init__(
+        self,
+        call: str,
+        service: Service,
+        *,
+        model: str | None = None,
+        asks: bool = True,
+        is_webrtc: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
+        self.call = call
+        self._url, self._headers = service.url(call), service.headers
+        self._model, self._is_live = model, is_live(call)
+        self._patience = patience or Patience()
+        self._asks = self._is_due = asks
+        self._is_webrtc = is_webrtc
+        self._wait = self._patience.least
+        self.sockets = 0
+        """How many there were until now."""
+
+    async def follow(self) -> End:
+        """Listen until the call is over, and say how that was known.
+
+        Raises:
+            RuntimeError: nothing is instrumented, so that there is nobody to count.
+        """
+        running = RUNNING[-1:]
+        if not running:
+            raise RuntimeError("nothing is instrumented; call RealtimeInstrumentor().instrument() before")
+        watcher = running[0].watch(self._url, origin="sideband", model=self._model, is_webrtc=self._is_webrtc)
+        try:
+            async with asyncio.timeout(self._patience.whole):
+                return await self._follow(watcher)
+        except TimeoutError:
+            return End.TOO_LONG
+        finally:
+            # Not with each socket: what is begun on one may be done on the next.
+            watcher.closed()
+
+    async def _follow(self, watcher: Watcher) -> End:
+        async with aiohttp.ClientSession() as http:
+            socket = await self._connected(http)
+            while not isinstance(socket, End):
+                watcher.opened()
+                try:
+                    over = await self._listen(socket, watcher)
+                    # The next one first, so that nothing is missed where the old one lives.
+                    following = End.CLOSED if over else await self._connected(http)
+                finally:
+                    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+                        async with asyncio.timeout(_CLOSING_SECONDS):
+                            await socket.close()
+                socket = following
+            return socket
+
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> bool:
+        """Take what comes, until nothing does; return whether the service said that it is over."""
+        since = time.monotonic()
+        question = Question(is_live=self._is_live) if self._is_due else None
+        if question is not None and not await _say(socket, question.next()):
+            return False
+        while True:
+            try:
+                message = await socket.receive(timeout=self._patience.silence)
+            except TimeoutError:
+                # Nothing was missed on this one, so that there is nothing to ask on the next.
+                self._is_due = False
+                return False
+            if message.type not in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+                _log.debug("the sideband to %s ended with the code %s", self.call, socket.close_code)
+                self._is_due = self._asks
+                if time.monotonic() - since > _SETTLED_SECONDS:
+                    self._wait = self._patience.least
+                return socket.close_code in _OVER
+            watcher.frame(message.data)
+            if question is not None and question.is_refused_by(message.data):
+                await _say(socket, question.next())
+
+    async def _connected(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse | End:
+        """Return a new socket, or how it ended."""
+        since = time.monotonic()
+        while True:
+            if self.sockets:
+                await self._pause()
+            socket, status = await self._tried(http)
+            if socket is not None:
+                self.sockets += 1
+                return socket
+            if status in _FORBIDDEN:
+                return End.REFUSED
+            if status in _UNKNOWN and self.sockets:
+                return End.GONE
+            patience = self._patience.call if status in _UNKNOWN else self._patience.service
+            if time.monotonic() - since + self._wait > patience:
+                return End.NOT_FOUND if status in _UNKNOWN else End.UNREACHABLE
+            if not self.sockets:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait longer each time: a service that lets everybody in and throws everybody out is not to be run against."""
+        await asyncio.sleep(self._wait)
+        self._wait = min(2 * self._wait, self._patience.most)
+
+    async def _tried(self, http: aiohttp.ClientSession) -> tuple[aiohttp.ClientWebSocketResponse | None, int | None]:
+        """Try to open a socket; else say with which status it was refused, None where nobody answered."""
+        # The hooks of this process are not to count what is counted here.
+        try:
+            with suppress_instrumentation():
+                async with asyncio.timeout(_CONNECTING_SECONDS):
+                    socket = await http.ws_connect(
+                        self._url,
+                        headers=self._headers,
+                        heartbeat=_HEARTBEAT_SECONDS,
+                        max_msg_size=_LARGEST_MESSAGE,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSING_SECONDS),
+                    )
+        except aiohttp.WSServerHandshakeError as error:
+            _log.debug("no sideband to %s: the service answers with %s", self.call, error.status)
+            return None, error.status
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            _log.debug("no sideband to %s: %s", self.call, type(error).__name__)
+            return None, None
+        return socket, None
+
+
+async def _say(socket: aiohttp.ClientWebSocketResponse, text: str | None) -> bool:
+    """Say something, if there is something; return whether the socket lives."""
+    try:
+        if text is not None:
+            await socket.send_str(text)
+    except (aiohttp.ClientError, OSError):
+        return False
+    return True

@@ -1,0 +1,146 @@
+"""Takes the webhook by which a service tells of a telephone call, and listens to the call.
+
+A message is believed if the service has signed it: the provider's own SDK checks the signature and how old it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from realtime_spend.attribution import attributed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from realtime_spend.sideband.attachment import End
+
+_log = logging.getLogger(__name__)
+# Which field of a message has the id, by its type. A pending call is told of by both; it becomes one of them.
+_IDS = {"realtime.call.incoming": "call_id", "live.transport.incoming": "session_id"}
+_LARGEST_BODY = 256 * 1024
+_LONGEST_ID = 200
+_SECRET = "whsec_"  # noqa: S105 - it is what a secret begins with
+
+
+class Incoming:
+    """A webhook of ours. `follow` listens to the call of an id to its end.
+
+    `headers` maps headers of the SIP INVITE to attributes of what the call costs. They are what the caller's side says.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: str,
+        follow: Callable[[str], Awaitable[End]],
+        headers: Mapping[str, str] | None = None,
+        most: int = 1_000,
+    ) -> None:
+        self._verify = _verifier(secret)
+        self._follow, self._most = follow, most
+        self._headers = {name.lower(): attribute for name, attribute in (headers or {}).items()}
+        self._following: dict[str, asyncio.Task[End]] = {}
+
+    def application(self, path: str) -> web.Application:
+        """Return what answers at `path`, and at `/healthz`."""
+        application = web.Application(client_max_size=_LARGEST_BODY)
+        application.router.add_post(path, self._take)
+        application.router.add_get("/healthz", self._say_health)
+        application.on_shutdown.append(self._end)
+        return application
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """The calls that are listened to."""
+        return tuple(self._following)
+
+    async def _take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        if not self._verify(body, request.headers):
+            return web.Response(status=400, text="The signature is not that of this webhook.\n")
+        call, data = _call_of(body)
+        if call is None or call in self._following:
+            # Another event, or the same once more: nothing to do, and nothing to be sent again.
+            return web.Response()
+        if len(self._following) >= self._most:
+            return web.Response(status=503, text="Too many calls are listened to.\n")
+        with attributed(**self._attributes(data)):
+            # A task has the context that it is made in, and so whose call it is.
+            self._following[call] = asyncio.create_task(self._listen(call))
+        return web.Response()
+
+    async def _listen(self, call: str) -> End:
+        try:
+            end = await self._follow(call)
+            _log.info("the call %s has ended: %s", call, end)
+            return end
+        finally:
+            del self._following[call]
+
+    def _attributes(self, data: Mapping[str, Any]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        told = data.get("sip_headers")
+        for header in told if isinstance(told, list) else ():
+            name, value = (header.get("name"), header.get("value")) if isinstance(header, dict) else (None, None)
+            if isinstance(name, str) and isinstance(value, str) and name.lower() in self._headers:
+                found.setdefault(self._headers[name.lower()], value)
+        return found
+
+    async def _say_health(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "calls": len(self._following)})
+
+    async def _end(self, _application: web.Application) -> None:
+        tasks = list(self._following.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _verifier(secret: str) -> Callable[[bytes, Mapping[str, str]], bool]:
+    """Return what says whether a message is signed with `secret`.
+
+    Raises:
+        ValueError: the secret is none; the sentence says what to do.
+        ImportError: the SDK that checks it is not installed.
+    """
+    from openai import InvalidWebhookSignatureError, OpenAI  # noqa: PLC0415 - only where there is a webhook
+
+    try:
+        key = base64.b64decode(secret.removeprefix(_SECRET), validate=True) if secret.startswith(_SECRET) else secret
+    except binascii.Error:
+        key = b""
+    if not key:
+        raise ValueError("the secret of the webhook is none; copy it from the provider's page, it begins with whsec_")
+    # Nothing is asked with this key.
+    webhooks = OpenAI(api_key="none", webhook_secret=secret).webhooks
+
+    def is_signed(body: bytes, headers: Mapping[str, str]) -> bool:
+        try:
+            webhooks.verify_signature(body, headers)
+        except (InvalidWebhookSignatureError, ValueError):
+            # ValueError: a header that it takes is missing, or the body is no text.
+            return False
+        return True
+
+    return is_signed
+
+
+def _call_of(body: bytes) -> tuple[str | None, Mapping[str, Any]]:
+    """Return the id of the call that a message tells of, None if it tells of none, and what else it says of it."""
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        event = None
+    data = event.get("data") if isinstance(event, dict) else None
+    kind = event.get("type") if isinstance(event, dict) else None
+    if not isinstance(data, dict) or not isinstance(kind, str):
+        return None, {}
+    call = data.get(_IDS.get(kind, ""))
+    return (call if isinstance(call, str) and 0 < len(call) <= _LONGEST_ID else None), data

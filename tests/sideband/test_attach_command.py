@@ -1,0 +1,239 @@
+"""The command `attach`: beside a program that counts the same calls, in another process, and as a webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from openai import AsyncOpenAI
+from tests.sideband.conftest import KEY, costs, has_begun, records, written_in
+
+from realtime_spend.attach_command import attach
+from realtime_spend.simulator.bill_writing import BillForm, bill_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.conftest import Run, Seen
+    from tests.sideband.conftest import Calling
+
+    from realtime_spend.simulator import Simulator
+
+_PROGRAM = "from realtime_spend.attach_command import attach; attach()"
+_SECRET = "whsec_cGxhbnRlZCBzZWNyZXQgb2YgYSB3ZWJob29r"  # noqa: S105 - made up for these tests
+_PATIENCE = 30.0
+
+
+@contextlib.asynccontextmanager
+async def running(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the command in a process of its own, and end it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _PROGRAM,
+        *arguments,
+        env={**os.environ, "OPENAI_API_KEY": KEY, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def answer_of(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
+    async with asyncio.timeout(_PATIENCE):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+def sidebands(simulator: Simulator) -> int:
+    return sum(socket.sideband for session in simulator._sessions.values() for socket in session._sockets)
+
+
+async def talked(calling: Calling, simulator: Simulator, path: str, sideband: int, *, turns: int = 3) -> None:
+    """Hold a call in this process, beside so many sidebands of others."""
+    async with calling(simulator, path, is_watched=True) as client:
+        await has_begun(lambda: sidebands(simulator) == sideband)
+        # They are listening when they have been answered what they asked.
+        for _ in range(sideband):
+            await client.until("session.updated")
+        for _ in range(turns):
+            await client.say()
+            await client.until("response.done")
+
+
+async def test_a_call_seen_by_three_processes_is_counted_once_in_the_report(
+    simulator: Simulator, calling: Calling, ledger: Path, run: Run, tmp_path: Path
+) -> None:
+    shared = {"REALTIME_SPEND_LEDGER": str(ledger), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    async with running("rtc_1", **shared) as one, running("rtc_1", "--json", **shared) as other:
+        path = "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1"
+        await talked(calling, simulator, path, 2)
+        assert await answer_of(one) == (0, "rtc_1: the call is over\n", "")
+        status, out, err = await answer_of(other)
+        assert (status, json.loads(out), err) == (0, [{"call": "rtc_1", "end": "closed", "sockets": 1}], "")
+    await simulator.wait_idle()
+    truth = simulator.truth.as_json()
+    written = records(ledger)
+    assert len(written) == 9
+    assert {record["source"] for record in written} == {"openai.hook", "openai.sideband"}
+    for source in ("openai.hook", "openai.sideband"):
+        once = {record["id"]: record for record in written if record["source"] == source}
+        assert costs(list(once.values())) == costs(truth["usages"])
+    said = run("report", ledger, "--by", "model", "--json").json
+    assert sum(Decimal(row["cost"]) for row in said["rows"]) == Decimal(truth["cost"])
+    bill_for(truth["usages"], BillForm.OPENAI_COSTS, tmp_path / "bill")
+    compared = run("reconcile", "--ledger", ledger, "--bill", tmp_path / "bill", "--json").json["totals"]
+    assert Decimal(compared["estimated_cost"]) == Decimal(truth["cost"])
+    assert Decimal(compared["unexplained_cost"]) == 0
+    assert abs(Decimal(compared["drift_cost"])) < Decimal("1e-6")
+    assert KEY not in written_in(ledger)
+
+
+async def test_an_observer_writes_the_ledger_and_leaves_the_metrics_to_the_other_process(
+    simulator: Simulator, calling: Calling, ledger: Path, seen: Seen, tmp_path: Path
+) -> None:
+    own = tmp_path / "observer"
+    environment = {
+        "REALTIME_SPEND_LEDGER": str(own),
+        "OPENAI_BASE_URL": f"{simulator.url}/v1",
+        "REALTIME_SPEND_ROLE": "observer",
+        "OTEL_METRICS_EXPORTER": "console",
+    }
+    async with running("rtc_1", **environment) as process:
+        await talked(calling, simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1", 1)
+        status, out, _ = await answer_of(process)
+    await simulator.wait_idle()
+    truth = simulator.truth.as_json()
+    assert status == 0
+    assert costs(records(own)) == costs(records(ledger)) == costs(truth["usages"])
+    # Its console shows what it would have sent: nothing of the call.
+    assert "realtime_spend.cost" not in out
+    assert sum(value for _, value in seen.points("realtime_spend.cost")) == pytest.approx(float(truth["cost"]))
+
+
+async def test_a_counter_of_its_own_sends_what_the_call_costs(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    environment = {
+        "REALTIME_SPEND_LEDGER": str(tmp_path / "own"),
+        "OPENAI_BASE_URL": f"{simulator.url}/v1",
+        "OTEL_METRICS_EXPORTER": "console",
+    }
+    async with running("rtc_1", **environment) as process:
+        await talked(calling, simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1", 1)
+        _, out, _ = await answer_of(process)
+    await simulator.wait_idle()
+    assert last_cost(out) == pytest.approx(float(simulator.truth.as_json()["cost"]))
+
+
+def last_cost(out: str) -> float:
+    """Return the sum of the cost counter in the last thing that the console exporter printed."""
+    decoder, at, documents = json.JSONDecoder(), out.index("{"), []
+    while at >= 0:
+        document, end = decoder.raw_decode(out, at)
+        documents.append(document)
+        at = out.find("{", end)
+    metrics: list[dict[str, Any]] = [
+        metric
+        for resource in documents[-1]["resource_metrics"]
+        for scope in resource["scope_metrics"]
+        for metric in scope["metrics"]
+        if metric["name"] == "realtime_spend.cost"
+    ]
+    return float(sum(point["value"] for metric in metrics for point in metric["data"]["data_points"]))
+
+
+async def test_the_webhook_attaches_by_itself_until_it_is_asked_to_end(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ledger"
+    environment = {
+        "REALTIME_SPEND_LEDGER": str(folder),
+        "OPENAI_BASE_URL": f"{simulator.url}/v1",
+        "OPENAI_WEBHOOK_SECRET": _SECRET,
+    }
+    async with running("--webhook", "--port", "0", "--header", "X-Tenant=tenant", **environment) as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(_PATIENCE):
+            url = (await process.stdout.readline()).decode().strip()
+        call = await simulator.ring(url, secret=_SECRET, headers={"X-Tenant": "acme"})
+        async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
+            await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
+        async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
+            await has_begun(lambda: sidebands(simulator) == 1)
+            await telephone.say()
+            await telephone.until("response.done")
+            await has_begun(lambda: records(folder))
+        process.send_signal(signal.SIGTERM)
+        status, _, err = await answer_of(process)
+    assert (status, err) == (0, "")
+    await simulator.wait_idle()
+    assert costs(records(folder)) == costs(simulator.truth.as_json()["usages"])
+    assert records(folder)[0]["attributes"] == {"tenant": "acme"}
+
+
+async def test_ctrl_c_ends_it_and_what_was_metered_is_kept(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ledger"
+    environment = {"REALTIME_SPEND_LEDGER": str(folder), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    async with (
+        running("rtc_1", **environment) as process,
+        calling(simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1") as client,
+    ):
+        await has_begun(lambda: sidebands(simulator) == 1)
+        await client.say()
+        await client.until("response.done")
+        await has_begun(lambda: records(folder))
+        process.send_signal(signal.SIGINT)
+        assert (await answer_of(process))[0] == 0
+    assert [record["usage"] for record in records(folder)] == ["reported"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        ([], {}, "name the calls"),
+        (["rtc_1", "--webhook"], {}, "one of the two"),
+        (["rtc_1", "--silent"], {}, "add --model"),
+        (["rtc_1"], {"OPENAI_API_KEY": ""}, "OPENAI_API_KEY is not set"),
+        (["rtc_1", "--url", "nowhere"], {}, "is no address"),
+        (["rtc_1"], {}, "set REALTIME_SPEND_LEDGER"),
+        (["rtc_1"], {"OTEL_METRICS_EXPORTER": "none"}, "set REALTIME_SPEND_LEDGER"),
+        (["--webhook"], {}, "OPENAI_WEBHOOK_SECRET"),
+        (["--webhook"], {"OPENAI_WEBHOOK_SECRET": "whsec_?"}, "OPENAI_WEBHOOK_SECRET"),
+        (["--webhook", "--header", "X-Tenant"], {"OPENAI_WEBHOOK_SECRET": _SECRET}, "SIP-HEADER=ATTRIBUTE"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    arguments: list[str], environment: dict[str, str], sentence: str
+) -> None:
+    result = CliRunner().invoke(attach, arguments, env={"OPENAI_API_KEY": KEY, **environment})
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert KEY not in result.output
+
+
+async def test_a_call_that_is_not_there_has_the_status_of_an_input_that_cannot_be_read(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    async with calling(simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_over"):
+        pass
+    await simulator.wait_idle()
+    environment = {"REALTIME_SPEND_LEDGER": str(tmp_path), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    async with running("rtc_over", **environment) as process:
+        assert await answer_of(process) == (2, "rtc_over: there is no such call\n", "")

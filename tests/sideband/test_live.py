@@ -1,0 +1,162 @@
+"""Sessions of GPT-Live, held by the real SDK and by a browser, with totals that are worked out by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from openai import AsyncOpenAI
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from tests.sideband.conftest import costs, following, has_begun, records, service
+
+from realtime_spend import RealtimeInstrumentor
+from realtime_spend.sideband import End
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from opentelemetry.sdk.metrics import MeterProvider
+    from tests.conftest import Run, Seen
+    from tests.sideband.conftest import Calling
+
+    from realtime_spend.simulator import Simulator
+
+_MINUTE = Decimal("0.05")  # of gpt-live-1
+
+
+def audio(milliseconds: int) -> str:
+    return base64.b64encode(bytes(48 * milliseconds)).decode()
+
+
+@contextlib.asynccontextmanager
+async def client_of(simulator: Simulator) -> AsyncIterator[AsyncOpenAI]:
+    address = f"127.0.0.1:{simulator.port}/v1"
+    async with (
+        asyncio.timeout(30),
+        AsyncOpenAI(api_key="any", base_url=f"http://{address}", websocket_base_url=f"ws://{address}") as client,
+    ):
+        yield client
+
+
+async def talked(client: AsyncOpenAI, *milliseconds: int, **session: Any) -> None:
+    """Hold a session of the SDK's, to its last event."""
+    async with client.live.connect() as connection:
+        await connection.session.start(session={"model": "gpt-live-1", **session})
+        for length in milliseconds:
+            await connection.session.input_audio.append(audio=audio(length))
+        await connection.session.close()
+        async for event in connection:
+            if event.type == "session.closed":
+                break
+
+
+def total(seen: Seen, name: str, **match: str) -> Decimal:
+    points = [value for attributes, value in seen.points(name) if match.items() <= attributes.items()]
+    return sum((Decimal(str(value)) for value in points), Decimal(0))
+
+
+async def test_two_sessions_of_the_sdk_cost_their_last_totals(
+    simulator: Simulator, ledger: Path, seen: Seen, run: Run
+) -> None:
+    async with client_of(simulator) as client:
+        await talked(client, 600, 1400, 10_000)
+        await talked(client, 250)
+    # 0.6, 2 and 12 seconds are totals of one session; 0.25 is another.
+    seconds = Decimal(12) + Decimal("0.25")
+    cost = seconds * _MINUTE / 60
+    assert [record["quantities"]["audio.duration"] for record in records(ledger)] == ["0.6", "2", "12", "0.25"]
+    assert total(seen, "realtime_spend.billable.duration") == seconds
+    assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(cost))
+    assert total(seen, "realtime_spend.usages", **{"realtime_spend.kind": "live"}) == 2
+    assert float(simulator.truth.as_json()["cost"]) == pytest.approx(float(cost))
+    [row] = run("report", ledger, "--by", "model", "--json").json["rows"]
+    assert row["model"] == "gpt-live-1"
+    assert Decimal(row["cost"]) == pytest.approx(cost, abs=Decimal("1e-11"))
+
+
+async def test_models_that_it_delegates_to_are_counted_as_their_own_and_priced_by_a_card_of_the_user(
+    simulator: Simulator, provider: MeterProvider, seen: Seen, tmp_path: Path
+) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text(
+        'format = 1\nname = "mine"\nprovider = "openai"\ncurrency = "USD"\ndate = 2026-11-22\n\n'
+        '[[model]]\nmodel = "gpt-5.4-mini"\nkind = "chat"\nnames = { "gpt-5.4-mini" = "" }\n\n'
+        '[[rate]]\nmodel = "gpt-5.4-mini"\ntext = { input = "1", cached_input = "0.1", output = "8" }\n'
+        'source = "a made-up list"\nchecked = 2026-11-22\n',
+        encoding="utf-8",
+    )
+    folder = tmp_path / "ledger"
+    RealtimeInstrumentor().instrument(meter_provider=provider, ledger=folder, rate_cards=[card])
+    async with client_of(simulator) as client:
+        await talked(client, 500, 500, delegation={"type": "responses"})
+        await talked(client, 1000, delegation={"type": "decisions"})
+    written = records(folder)
+    sent = {usage["id"]: usage for usage in simulator.truth.as_json()["usages"] if usage["kind"] == "response"}
+    told = {record["id"]: record for record in written if record["kind"] == "response"}
+    assert {id_: record["quantities"] for id_, record in told.items()} == {
+        id_: usage["quantities"] for id_, usage in sent.items()
+    }
+    assert sorted(record["model"] for record in told.values()) == ["gpt-5.4-mini", "gpt-5.4-mini", "gpt-5.4-nano"]
+    rates = {"text.input": Decimal(1), "text.cached_input": Decimal("0.1"), "text.output": Decimal(8)}
+    for record in told.values():
+        by_hand = sum(rates[part] * many for part, many in record["quantities"].items()) / 1_000_000
+        assert record["cost"] == (None if record["model"] == "gpt-5.4-nano" else f"{by_hand.normalize():f}")
+    assert total(seen, "realtime_spend.unpriced", **{"realtime_spend.model": "gpt-5.4-nano"}) == 1
+    assert total(seen, "realtime_spend.billable.duration") == 2
+
+
+async def test_a_browsers_session_is_metered_beside_it_and_15_seconds_are_charged_at_once(
+    simulator: Simulator, calling: Calling, ledger: Path, seen: Seen
+) -> None:
+    with suppress_instrumentation():
+        async with aiohttp.ClientSession(simulator.url) as http:
+            offer = {"session": {"model": "gpt-live-1"}, "transport": {"type": "webrtc", "sdp": "v=0\r\n"}}
+            ids = []
+            for _ in range(2):
+                async with http.post("/v1/live/sessions", json=offer) as answer:
+                    ids.append((await answer.json())["session"]["id"])
+            (one, first), (other, second) = (following(id_, service(simulator), is_webrtc=True) for id_ in ids)
+            await has_begun(lambda: one.sockets and other.sockets and len(records(ledger)) == 2)
+            # The first is abandoned before a word is said, the second talks for 18 seconds.
+            await http.post(f"/v1/live/sessions/{ids[0]}/hangup")
+            async with calling(simulator, f"/v1/live/sessions?sim_session={ids[1]}") as browser:
+                for _ in range(3):
+                    await browser.send("session.input_audio.append", audio=audio(6000))
+                await browser.send("session.close")
+                await browser.until("session.closed")
+    assert [await first, await second] == [End.CLOSED] * 2
+    seconds = Decimal(15) + Decimal(18)
+    assert total(seen, "realtime_spend.billable.duration") == seconds
+    told = simulator.truth.as_json()["usages"]
+    assert sorted(usage["quantities"]["audio.duration"] for usage in told) == ["15", "18"]
+    newest = {record["id"]: record for record in records(ledger)}
+    assert costs(list(newest.values())) == costs(told)
+    assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(seconds * _MINUTE / 60))
+
+
+async def test_three_sockets_of_one_session_count_its_seconds_once(
+    simulator: Simulator, ledger: Path, seen: Seen, run: Run
+) -> None:
+    async with client_of(simulator) as client, client.live.connect() as own:
+        await own.session.start(session={"model": "gpt-live-1"})
+        started = await own.recv()
+        assert started.type == "session.started"
+        call = started.session.id
+        (one, first), (other, second) = (following(call, service(simulator)) for _ in range(2))
+        await has_begun(lambda: one.sockets and other.sockets)
+        for _ in range(4):
+            await own.session.input_audio.append(audio=audio(1500))
+        await own.session.close()
+        async for event in own:
+            if event.type == "session.closed":
+                break
+        assert [await first, await second] == [End.CLOSED] * 2
+    assert total(seen, "realtime_spend.billable.duration") == Decimal(6)
+    [row] = run("report", ledger, "--by", "session", "--json").json["rows"]
+    assert Decimal(row["cost"]) == 6 * _MINUTE / 60
