@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from realtime_spend.attach_command import attach
 from realtime_spend.command_settings import book_of, configured
 from realtime_spend.core.line_items import Provider, Scope
 from realtime_spend.ledger_commands import prune, report, reprice
@@ -60,7 +61,7 @@ def main() -> None:
     """What Realtime voice sessions cost, exactly, and why the bill says otherwise."""
 
 
-for _command in (report, reprice, prune, reconcile, watch, meters, simulate, demo, relay):
+for _command in (report, reprice, prune, reconcile, watch, meters, relay, attach, simulate, demo):
     main.add_command(_command)
 
 
