@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import settings
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
@@ -23,6 +24,10 @@ from realtime_spend.instrumentor import RealtimeInstrumentor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+# How long an example takes is nobody's business: the machine may be busy with something else.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
