@@ -46,8 +46,9 @@ async def client_of(simulator: Simulator) -> AsyncIterator[AsyncOpenAI]:
 
 async def talked(client: AsyncOpenAI, *milliseconds: int, **session: Any) -> None:
     """Hold a session of the SDK's, to its last event."""
+    wanted: Any = {"model": "gpt-live-1", **session}
     async with client.live.connect() as connection:
-        await connection.session.start(session={"model": "gpt-live-1", **session})
+        await connection.session.start(session=wanted)
         for length in milliseconds:
             await connection.session.input_audio.append(audio=audio(length))
         await connection.session.close()

@@ -110,7 +110,7 @@ class LiveSession:
         }
         done = {"id": self._dice.new_id("resp"), "model": _DELEGATED[kind], "usage": told, "status": "completed"}
         if kind == "decisions":
-            inner = {"type": "decision.completed", "decision": done}
+            inner: dict[str, Any] = {"type": "decision.completed", "decision": done}
             await self._tell("decision.event", event=inner, delegation_id=None)
         else:
             begun = {**done, "usage": None, "status": "in_progress"}
