@@ -26,7 +26,7 @@ from tests.relay.peers import (
     upstream,
 )
 
-from realtime_spend.relay import tap
+from realtime_spend.relay.frame_walk import header_at
 from realtime_spend.relay.settings import Limits
 
 if TYPE_CHECKING:
@@ -230,16 +230,16 @@ async def test_a_client_that_reads_slowly_gets_everything_in_the_end(relay_to: R
 async def test_a_fault_of_ours_in_reading_along_stops_no_session(
     relay_to: RelayTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = tap.header_at, 0
+    calls = 0
 
     def failing(data: bytes, position: int) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise RuntimeError("a fault of ours")
-        return real(data, position)
+        return header_at(data, position)
 
-    monkeypatch.setattr(tap, "header_at", failing)
+    monkeypatch.setattr("realtime_spend.relay.tap.header_at", failing)
     says = [_CREATED, _done(1, 100), _done(2, 100), _done(3, 100), closing(1000, "that was all")]
 
     async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
