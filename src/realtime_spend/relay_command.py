@@ -96,6 +96,9 @@ def relay(*, host: str, port: int, workers: int, **options: Any) -> None:
     scheme = "http" if settings.tls is None else "https"
     shown = f"[{host}]" if ":" in host else host
 
+    # Asked before there are any workers: one that begins late would take whoever adopts it for its parent.
+    parent = os.getpid() if workers > 1 else None
+
     def work(listening: socket.socket) -> None:
         run(
             settings,
@@ -103,7 +106,7 @@ def relay(*, host: str, port: int, workers: int, **options: Any) -> None:
             tokens=tokens,
             listening=listening,
             announce=lambda at: click.echo(f"{scheme}://{shown}:{at}") if workers == 1 else None,
-            is_worker=workers > 1,
+            parent=parent,
         )
 
     try:

@@ -26,6 +26,7 @@ from tests.relay.peers import (
     upstream,
 )
 
+from realtime_spend.relay.frame_walk import header_at
 from realtime_spend.relay.settings import Limits
 
 if TYPE_CHECKING:
@@ -202,6 +203,57 @@ async def test_a_client_that_does_not_read_holds_back_its_upstream_and_is_let_go
         assert 0 < written < 10_000
         await _gone(running)
     assert running.meter.errors() == {"relay.unread": 1}
+
+
+async def test_a_client_that_reads_slowly_gets_everything_in_the_end(relay_to: RelayTo) -> None:
+    count, size = 600, 8_004
+
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(count):
+            writer.write(frame(number.to_bytes(4, "big") * 2_000, BINARY))
+        await writer.drain()
+
+    async with (
+        upstream(talk) as server,
+        relay_to(server.url, limits=replace(_QUICK, unread=3.0)) as running,
+        client(running.relay.port) as peer,
+    ):
+        for number in range(count):
+            assert await peer.read(size) == frame(number.to_bytes(4, "big") * 2_000, BINARY)
+            await asyncio.sleep(0.002)
+        assert await peer.to_the_end() == b""
+        peer.leave()
+        await _gone(running)
+    assert running.meter.errors() == {}
+
+
+async def test_a_fault_of_ours_in_reading_along_stops_no_session(
+    relay_to: RelayTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def failing(data: bytes, position: int) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise RuntimeError("a fault of ours")
+        return header_at(data, position)
+
+    monkeypatch.setattr("realtime_spend.relay.tap.header_at", failing)
+    says = [_CREATED, _done(1, 100), _done(2, 100), _done(3, 100), closing(1000, "that was all")]
+
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for said in says:
+            writer.write(said)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async with upstream(talk) as server, relay_to(server.url) as running, client(running.relay.port) as peer:
+        assert await peer.to_the_end() == b"".join(says)
+        peer.leave()
+        await _gone(running)
+    assert running.meter.errors() == {"relay.lost_track": 1}
+    assert [record["id"] for record in running.meter.records()] == ["resp_1"]
 
 
 async def test_an_upstream_that_does_not_read_holds_back_its_client(relay_to: RelayTo) -> None:

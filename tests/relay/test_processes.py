@@ -112,16 +112,14 @@ async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced
         with relay_process(tmp_path / "ledger", "--openai", simulator.url, "--workers", "2") as running:
             url = f"ws://127.0.0.1:{running.port}{PATH}"
             connections = await asyncio.gather(*(_half_way(url) for _ in range(40)))
-            for connection in connections:
-                await connection.close()
+            await asyncio.gather(*(connection.close() for connection in connections))
             await simulator.wait_idle()
             workers = await _workers(running.process.pid, 2)
             os.kill(workers[0], signal.SIGKILL)
             again = await _workers(running.process.pid, 2, without=workers[0])
             assert workers[0] not in again
             connections = await asyncio.gather(*(_half_way(url) for _ in range(40)))
-            for connection in connections:
-                await connection.close()
+            await asyncio.gather(*(connection.close() for connection in connections))
             await simulator.wait_idle()
             status, _, err = await asyncio.to_thread(running.end, signal.SIGTERM)
             assert status == 0, err

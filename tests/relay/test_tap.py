@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.metrics import NoOpMeterProvider
@@ -112,9 +113,8 @@ def _fed(walk: FrameWalk, stream: bytes, cuts: Sequence[int]) -> bytes:
     return passed + held
 
 
-@given(_messages(), st.lists(st.integers(1, 100_000), max_size=30))
-def test_every_usage_is_heard_once_however_the_stream_is_cut(made: tuple[bytes, list[str]], cuts: list[int]) -> None:
-    stream, ids = made
+def _heard(stream: bytes, cuts: Sequence[int]) -> list[str | None]:
+    """Return the ids of the usages that are heard of a stream, cut at these places."""
     taken: list[str | None] = []
 
     def take(_: Watcher, learned: Sequence[Learned]) -> None:
@@ -124,9 +124,31 @@ def test_every_usage_is_heard_once_however_the_stream_is_cut(made: tuple[bytes, 
     with patch.object(parts.metering, "take", take):
         tap = UsageTap(_Kept(parts.metering), _LARGEST)
         assert _fed(tap, stream, cuts) == stream
-    assert taken == ids
     assert tap.left == 0
     assert not tap.is_unreadable
+    return taken
+
+
+@given(_messages(), st.lists(st.integers(1, 100_000), max_size=30))
+def test_every_usage_is_heard_once_however_the_stream_is_cut(made: tuple[bytes, list[str]], cuts: list[int]) -> None:
+    stream, ids = made
+    assert _heard(stream, cuts) == ids
+
+
+@pytest.mark.parametrize("order", ["first", "second", "last"])
+def test_a_usage_between_deltas_in_one_chunk_is_heard(order: str) -> None:
+    delta = frame(_ordered({"type": DELTA_TYPES[0], "response_id": "resp_0", "delta": "AAAA"}, order))
+    used = {"total_tokens": 3, "input_tokens": 2, "output_tokens": 1}
+    usage = frame(_ordered({"type": "response.done", "response": {"id": "resp_1", "usage": used}}, order))
+    assert _heard(delta * 3 + usage + delta, []) == ["resp_1"]
+
+
+def test_a_usage_that_holds_the_type_of_a_delta_where_deltas_have_theirs_is_heard() -> None:
+    delta = f'{{"pad":"xyz","type":"{DELTA_TYPES[0]}","delta":"AAAA"}}'
+    decoy = f'{{"response":{{"type":"{DELTA_TYPES[0]}","id":"resp_1","usage":{{"total_tokens":3,"input_tokens":2,'
+    decoy += '"output_tokens":1}},"type":"response.done"}'
+    assert delta.index('"type"') == decoy.index('"type"')
+    assert _heard(frame(delta) * 3 + frame(decoy) + frame(delta), []) == ["resp_1"]
 
 
 @given(_messages(), st.lists(st.integers(1, 100_000), max_size=30))

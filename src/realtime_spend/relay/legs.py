@@ -29,10 +29,12 @@ class Leg(asyncio.Protocol):
         self._held = b""
         # What is to be put in at the end of the frame in progress; nothing is passed on after it.
         self._last_word: bytes | None = None
-        self._passes, self._is_refused = True, False
+        self._passes, self._is_refused, self._is_blind = True, False, False
         self.is_lost = self.has_ended = False
-        # Whether what this peer sends is not read for the time being, because the other one does not take it.
+        # Whether what this peer sends is not read for the time being, because the other one does not take it; and since
+        # when nothing of it has been, as far as somebody has looked.
         self.is_held_back = False
+        self.held_since: float | None = None
 
     def join(self, other: Leg) -> None:
         """Begin to pass on to the other leg."""
@@ -66,12 +68,13 @@ class Leg(asyncio.Protocol):
             self.transport.close()
 
     def follow_blindly(self) -> None:
-        """Pass on whatever comes from now on."""
+        """Pass on whatever comes from now on; where a frame ends is not known any more."""
         self._feed = len
+        self._is_blind = True
 
     def say_last(self, word: bytes | None) -> None:
         """Put in `word`, a close frame, once the frame in progress is over, and pass nothing on after it."""
-        if word is None or self.has_ended or (self._passes and self.walk.is_closed):
+        if word is None or self.has_ended or self._is_blind or (self._passes and self.walk.is_closed):
             self._passes, self._last_word = False, None
         elif not self._passes or self._last_word is not None:
             return
@@ -90,6 +93,7 @@ class Leg(asyncio.Protocol):
             self._write(data)
         # The walk goes on: what is billed until the end is metered until the end.
         if (passing := self._feed(data)) != len(data):
+            self._is_refused = self.walk.is_too_large
             self._held = data[passing:]
 
     def eof_received(self) -> bool:

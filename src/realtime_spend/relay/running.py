@@ -96,9 +96,9 @@ def run(
     tokens: TokenCheck | None,
     listening: socket.socket,
     announce: Callable[[int], None],
-    is_worker: bool = False,
+    parent: int | None = None,
 ) -> None:
-    """Relay until SIGTERM or SIGINT, let the sessions end, and send what was counted last."""
+    """Relay until SIGTERM or SIGINT, or until the `parent` of a worker is gone; then let sessions end, and send all."""
     say_failures_once(os.environ)
     provider = provider_of(os.environ)
     parts = metered(configuration, provider)
@@ -116,7 +116,7 @@ def run(
                 settings.drain_seconds,
                 listening,
                 announce,
-                is_worker=is_worker,
+                parent=parent,
             )
         )
     finally:
@@ -135,7 +135,7 @@ async def _relay(
     listening: socket.socket,
     announce: Callable[[int], None],
     *,
-    is_worker: bool,
+    parent: int | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     asked, urged = asyncio.Event(), asyncio.Event()
@@ -148,7 +148,7 @@ async def _relay(
         loop.add_signal_handler(number, end)
     await relay.start(listening)
     announce(relay.port)
-    watching = asyncio.create_task(_end_with_parent(os.getppid(), end)) if is_worker else None
+    watching = None if parent is None else asyncio.create_task(_end_with_parent(parent, end))
     await asked.wait()
     draining = asyncio.create_task(relay.drain(drain_seconds))
     urging = asyncio.create_task(urged.wait())

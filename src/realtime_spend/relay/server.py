@@ -156,7 +156,7 @@ class Relay:
 
     async def _admit(self, door: Door, request: Request) -> bool:
         """Answer a request, or join it with its upstream and return True."""
-        if request.method in {b"GET", b"HEAD"} and request.path in {"/healthz", "/readyz"}:
+        if request.method == b"GET" and request.path in {"/healthz", "/readyz"}:
             self._say(door, self._health(request.path))
             return False
         upstream, endpoint = self._upstream_of(request)

@@ -65,8 +65,9 @@ class RelayedSession:
         self._upstream.join(self._client)
         self._timers: list[asyncio.TimerHandle] = []
         self._idle_since = self._loop.time()
-        self._held_since: float | None = None
         self.ending: Ending | None = None
+        # A slow client has the same time for what is on its way to it when the session has ended.
+        self._patience = limits.unread or _HALF_CLOSED_SECONDS
         # Only where something may have to be done after a message is each looked at.
         self.awaits_attention = limits.spend is not None
 
@@ -85,18 +86,19 @@ class RelayedSession:
 
     def look(self, now: float) -> None:
         """Now and then: end a session in which nothing happens, or whose client takes nothing."""
-        client, upstream = self._client.walk, self._tap
-        if client.moved or upstream.moved:
-            client.moved = upstream.moved = False
-            self._idle_since = now
-        if not (self._client.is_held_back or self._upstream.is_held_back):
-            self._held_since = None
-        elif self._held_since is None:
-            self._held_since = now
         unread, idle = self._limits.unread, self._limits.idle
-        if unread is not None and self._held_since is not None and now - self._held_since >= unread:
-            self.end(Ending.UNREAD)
-        elif idle is not None and now - self._idle_since >= idle:
+        for leg in (self._client, self._upstream):
+            if leg.walk.moved:
+                self._idle_since = now
+            # Whoever reads slowly lets something through now and then.
+            if leg.walk.moved or not leg.is_held_back:
+                leg.held_since = None
+            elif leg.held_since is None:
+                leg.held_since = now
+            elif unread is not None and now - leg.held_since >= unread:
+                self.end(Ending.UNREAD)
+            leg.walk.moved = False
+        if idle is not None and now - self._idle_since >= idle:
             self.end(Ending.IDLE)
 
     def attend(self, leg: Leg) -> None:
@@ -139,7 +141,7 @@ class RelayedSession:
             for each in (leg, other):
                 each.transport.close()
         else:
-            self._later(_HALF_CLOSED_SECONDS, self.cut)
+            self._later(self._patience, self.cut)
 
     def lost(self, leg: Leg, error: Exception | None) -> None:
         """The connection to one side is gone; the other one goes with it."""
@@ -153,7 +155,7 @@ class RelayedSession:
             elif not other.is_lost:
                 # What is on its way to the client still gets there.
                 other.transport.close()
-                self._later(_HALF_CLOSED_SECONDS, self.cut)
+                self._later(self._patience, self.cut)
         elif not other.is_lost:
             self._read_the_rest()
         if leg.is_lost and other.is_lost:
