@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import pytest
@@ -47,7 +47,7 @@ async def client_of(simulator: Simulator) -> AsyncIterator[AsyncOpenAI]:
 async def talked(client: AsyncOpenAI, *milliseconds: int, **session: Any) -> None:
     """Hold a session of the SDK's, to its last event."""
     async with client.live.connect() as connection:
-        await connection.session.start(session={"model": "gpt-live-1", **session})
+        await connection.session.start(session=cast("Any", {"model": "gpt-live-1", **session}))
         for length in milliseconds:
             await connection.session.input_audio.append(audio=audio(length))
         await connection.session.close()
