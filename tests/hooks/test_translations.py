@@ -13,6 +13,7 @@ from openai import AsyncOpenAI
 
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.simulator import Simulator, SimulatorOptions, run_in_thread
+from realtime_spend.simulator.bill_writing import BillForm, bill_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,9 @@ def ledger(tmp_path: Path, provider: MeterProvider) -> Path:
     return tmp_path / "ledger"
 
 
-async def test_a_translation_of_the_sdk_is_measured_by_its_audio(ledger: Path, seen: Seen, run: Run) -> None:
+async def test_a_translation_of_the_sdk_is_measured_by_its_audio(
+    ledger: Path, seen: Seen, run: Run, tmp_path: Path
+) -> None:
     async with Simulator(SimulatorOptions(seed=5)) as simulator, asyncio.timeout(30):
         address = f"127.0.0.1:{simulator.port}/v1"
         async with (
@@ -76,6 +79,10 @@ async def test_a_translation_of_the_sdk_is_measured_by_its_audio(ledger: Path, s
     assert (usage["kind"], Decimal(usage["cost"])) == ("translation", cost)
     [row] = run("report", ledger, "--by", "usage", "--json").json["rows"]
     assert (row["usage"], Decimal(row["cost"])) == ("estimated", cost)
+    bill_for([usage], BillForm.OPENAI_COSTS, tmp_path / "bill")
+    found = run("reconcile", "--ledger", ledger, "--bill", tmp_path / "bill", "--json").json["totals"]
+    assert abs(Decimal(found["drift_cost"])) < Decimal("1e-9")
+    assert Decimal(found["estimated_cost"]) == cost
 
 
 _MEASURED = (
