@@ -88,22 +88,19 @@ class Once:
 
     def entries(self) -> list[Entry]:
         """Return each usage once, in the order of their instants."""
-        once = [entry for entry in self.kept.values() if entry.kind not in _RUNNING_TOTALS]
-        return sorted([*self.nameless, *once, *self._increases()], key=lambda entry: entry.at)
+        return sorted([*self.nameless, *self.by_key().values()], key=lambda entry: entry.at)
 
-    def _increases(self) -> Iterator[Entry]:
-        """Yield of each running total what it has grown by on each day."""
+    def by_key(self) -> dict[_Key, Entry]:
+        """Return each usage that has an id; of a running total what it has grown by on each day."""
+        found = {key: entry for key, entry in self.kept.items() if entry.kind not in _RUNNING_TOTALS}
         before: dict[_Key, Entry] = {}
-        totals = [key for key, entry in self.kept.items() if entry.kind in _RUNNING_TOTALS]
-        for key in sorted(totals, key=lambda key: (*key[:4], key[4] or date.min)):
+        for key in sorted(self.kept.keys() - found.keys(), key=lambda key: (*key[:4], key[4] or date.min)):
             entry, session = self.kept[key], (*key[:4], None)
             known = before.get(session)
-            if known is None:
-                before[session] = entry
-                yield entry
-            elif (grown := _increase(entry, known)) is not None:
-                before[session] = entry
-                yield grown
+            grown = entry if known is None else _increase(entry, known)
+            if grown is not None:
+                before[session], found[key] = entry, grown
+        return found
 
 
 def read_ledger(folder: Path, advance: Callable[[int], None] = lambda _bytes: None) -> Reading:
