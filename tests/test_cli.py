@@ -700,7 +700,7 @@ def test_prices_check_says_how_old_and_how_contested_each_card_is(run: Run, tmp_
         + '[[rate]]\nmodel = "own-model"\ntext = { input = "1", output = "2" }\n'
     )
     cards = run("prices", "--check", "--json", REALTIME_SPEND_RATE_CARDS=str(tmp_path / "own.toml")).json
-    assert [card["card"].partition("@")[0] for card in cards] == ["own", "openai", "azure"]
+    assert [card["card"].partition("@")[0] for card in cards] == ["own", "openai", "azure", "azure-voice-live"]
     own, ours = cards[0], cards[1]
     assert (own["models"], own["rates"], own["contested"], own["without_source"]) == (1, 2, 0, 1)
     assert (ours["without_source"], ours["contested"] > 0) == (0, True)

@@ -29,7 +29,7 @@ def advice(endpoint: Endpoint, named: Named, resolved: Resolved, reason: Reason)
         Reason.MODEL_NOT_NAMED: f"no event names the model of {deployment!r}: say what it runs, {says}",
         Reason.NOT_A_TRANSCRIPTION_MODEL: f"{name!r} is named for transcription and does not transcribe. If it is a "
         f"deployment, say in {_MAP} what it runs",
-        Reason.OTHER_PRICE_LIST: f"{name!r} runs on Azure Voice Live, which bills on meters of its own, on no card yet",
+        Reason.OTHER_PRICE_LIST: f"{name!r} runs on Azure Voice Live, which bills by tier on meters of its own",
         Reason.NOT_PRICED_BY_TOKEN: f"{name!r} runs on provisioned capacity, which is billed by the hour",
         Reason.VERSION_NOT_KNOWN: f"the versions of {name!r} have different rates and nobody says which it is: {says}",
         Reason.REGION_NOT_KNOWN: f"regional rates of {name!r} differ from region to region: add its region to {_MAP}",

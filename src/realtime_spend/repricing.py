@@ -110,8 +110,9 @@ class _Read:
     def pairs(self) -> Iterator[tuple[Entry, Entry]]:
         """Yield each usage before and after. Of several records of it another one may be the better one after."""
         yield from zip(self.before.nameless, self.after.nameless, strict=True)
-        for key, before in self.before.kept.items():
-            yield before, self.after.kept[key]
+        after = self.after.by_key()
+        for key, before in self.before.by_key().items():
+            yield before, after[key]
 
     def reading(self) -> Reading:
         """Return what a reader of the copy reads."""

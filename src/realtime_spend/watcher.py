@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from realtime_spend.core.connection import Connection
+from realtime_spend.core.endpoints import Service
 from realtime_spend.core.events import LARGEST_BEGINNING, begins_session
 from realtime_spend.core.frames import DELTAS_BYTES, DELTAS_TEXT, ENDS_BYTES, ENDS_TEXT, Reassembly
 
@@ -117,6 +118,20 @@ class Watcher:
         except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
             self._metering.containment.failed("reading_a_fragment")
 
+    @property
+    def wants_sent(self) -> bool:
+        """Whether what the client says is to be handed over too: of a translation nothing else tells what it used."""
+        return self.endpoint.service is Service.TRANSLATION
+
+    def sent(self, data: str | bytes | bytearray) -> None:
+        """Take a whole message to the server."""
+        try:
+            learned = self._connection.sent(data, time.time_ns())
+            if learned:
+                self._metering.take(self, learned)
+        except Exception:  # noqa: BLE001 - the boundary: nothing of ours reaches the host
+            self._metering.containment.failed("reading_what_is_sent")
+
     def event(self, event: object) -> None:
         """Take a server event that somebody has parsed already."""
         try:
@@ -212,6 +227,11 @@ class Sniffer:
     def can_leave_by(self, leave: Callable[[], None]) -> None:
         """Take what stops the watching, for when this turns out to be none of ours."""
         self._leave = leave
+
+    wants_sent = False
+
+    def sent(self, data: str | bytes | bytearray) -> None:
+        """Leave what the client says: a session begins with a word of the server's."""
 
     def opened(self) -> None:
         """Wait for what it says."""

@@ -180,11 +180,8 @@ def test_names_that_no_list_of_ours_has(name: str, slots_of_it: tuple[str | None
         ("gptrt txt 0828 Inp glbl", "no word 'gptrt' is known"),
         ("Speech-to-Text-Batch-Wisper-glbl Unit", "no word 'wisper' is known"),
         ("gpt rt aud mn in gl " + "1215 " * 60, "is known"),
-        *[
-            (f"Voice Live API {tier} {what} Tokens", "a meter of Voice Live, which is billed by tier")
-            for tier in ("Pro -", "Std-", "Basic -", "Lite -", "Plus -")
-            for what in ("LLM Audio Input", "Standard Speech Audio Outpt", "Custom Speech Audio Cached")
-        ],
+        ("Voice Live API Gold - LLM Audio Input Tokens", "a meter of Voice Live, which is billed by tier"),
+        ("Voice Live API Pro - Custom Speech Text Input Tokens", "Azure Speech has audio alone"),
         ("Voice Live BYO Custom Speech Audio Input Tokens", "a meter of Voice Live"),
     ],
 )
@@ -348,3 +345,32 @@ def test_parts_are_the_shared_ones() -> None:
     meter = read_meter("gpt rt aud mn cd in gl 1215 1M Tokens")
     assert isinstance(meter.part, Part)
     assert meter.part.component is Component.CACHED_INPUT
+
+
+@pytest.mark.parametrize(
+    ("tier", "model"),
+    [
+        ("Pro -", "voice-live-pro"),
+        ("Plus -", "voice-live-pro"),
+        ("Std -", "voice-live-std"),
+        ("Std-", "voice-live-std"),
+        ("Basic -", "voice-live-std"),
+        ("Lite -", "voice-live-lite"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("what", "version", "part"),
+    [
+        ("LLM Audio Input", None, "audio.input"),
+        ("LLM Text Cached", None, "text.cached_input"),
+        ("LLM Text Output", None, "text.output"),
+        ("Standard Speech Audio Outpt", "standard-speech", "audio.output"),
+        ("Standard Speech Audio Cache", "standard-speech", "audio.cached_input"),
+        ("Custom Speech Audio Cached", "custom-speech", "audio.cached_input"),
+    ],
+)
+def test_the_meters_of_voice_live_are_of_a_tier(
+    tier: str, model: str, what: str, version: str | None, part: str
+) -> None:
+    meter = read_meter(f"Voice Live API {tier} {what} Tokens")
+    assert (meter.problem, meter.model, meter.version, str(meter.part)) == (None, model, version, part)

@@ -170,3 +170,21 @@ async def test_more_calls_than_can_be_listened_to_are_to_be_told_again_later() -
 async def test_a_secret_that_is_none_is_refused_at_once(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
         Incoming(secret=secret, follow=Followed().follow)
+
+
+async def test_one_call_that_fails_is_said_and_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    followed = Followed()
+
+    async def follow(call: str) -> End:
+        if call == "rtc_0":
+            raise RuntimeError("nothing is instrumented")
+        return await followed.follow(call)
+
+    incoming = Incoming(secret=_SECRET, follow=follow)
+    async with listening(incoming) as url:
+        for call in ("rtc_0", "rtc_1"):
+            body = message_of(call, {})
+            assert await posted(url, body, signature(body, _SECRET)) == 200
+        await has_begun(lambda: incoming.calls == ("rtc_1",))
+    assert "listening to the call rtc_0 failed" in caplog.text
+    assert incoming.calls == ()

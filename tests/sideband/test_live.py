@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import pytest
@@ -16,6 +16,7 @@ from tests.sideband.conftest import costs, following, has_begun, records, servic
 
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.sideband import End
+from realtime_spend.simulator.bill_writing import BillForm, bill_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,9 +47,8 @@ async def client_of(simulator: Simulator) -> AsyncIterator[AsyncOpenAI]:
 
 async def talked(client: AsyncOpenAI, *milliseconds: int, **session: Any) -> None:
     """Hold a session of the SDK's, to its last event."""
-    wanted: Any = {"model": "gpt-live-1", **session}
     async with client.live.connect() as connection:
-        await connection.session.start(session=wanted)
+        await connection.session.start(session=cast("Any", {"model": "gpt-live-1", **session}))
         for length in milliseconds:
             await connection.session.input_audio.append(audio=audio(length))
         await connection.session.close()
@@ -63,7 +63,7 @@ def total(seen: Seen, name: str, **match: str) -> Decimal:
 
 
 async def test_two_sessions_of_the_sdk_cost_their_last_totals(
-    simulator: Simulator, ledger: Path, seen: Seen, run: Run
+    simulator: Simulator, ledger: Path, seen: Seen, run: Run, tmp_path: Path
 ) -> None:
     async with client_of(simulator) as client:
         await talked(client, 600, 1400, 10_000)
@@ -79,6 +79,12 @@ async def test_two_sessions_of_the_sdk_cost_their_last_totals(
     [row] = run("report", ledger, "--by", "model", "--json").json["rows"]
     assert row["model"] == "gpt-live-1"
     assert Decimal(row["cost"]) == pytest.approx(cost, abs=Decimal("1e-11"))
+    bill_for(simulator.truth.as_json()["usages"], BillForm.OPENAI_COSTS, tmp_path / "bill")
+    found = run("reconcile", "--ledger", ledger, "--bill", tmp_path / "bill", "--json").json
+    assert {(row["model"], row["billed_quantity"], row["estimated_quantity"]) for row in found["rows"]} == {
+        ("gpt-live-1", "12.25", "12.25")
+    }
+    assert abs(Decimal(found["totals"]["drift_cost"])) < Decimal("1e-9")
 
 
 async def test_models_that_it_delegates_to_are_counted_as_their_own_and_priced_by_a_card_of_the_user(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from realtime_spend.billing.meter_grammar import built_in, near
+from realtime_spend.billing.voice_live_meters import read_voice_live
 from realtime_spend.core.bills import Meter
 from realtime_spend.core.line_items import Component, Modality, Part, Scope
 
@@ -60,7 +61,7 @@ def _is_ours(words: Words) -> bool:
 def _read(name: str, words: Words, grammar: Grammar) -> Meter:
     family = words.all_of("family")
     if family >= _VOICE_LIVE:
-        raise ValueError("it is a meter of Voice Live, which is billed by tier and not by model")
+        return read_voice_live(name)
     if words.unknown:
         raise ValueError(f"no word {' or '.join(map(repr, words.unknown[:3]))} is known")
     if words.has_gap:

@@ -8,7 +8,7 @@ currency = "USD"
 
 [[model]]
 model = "gpt-realtime"                  # the family, as a price page prints it
-kind = "realtime"                       # realtime, transcription, translation, live, chat
+kind = "realtime"                       # realtime, transcription, translation, live, voice_live, chat
 names = { "gpt-realtime" = "", "gpt-realtime-2025-08-28" = "2025-08-28" }      # name = version, "" if it tells none
 
 [[rate]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from realtime_spend.core import events, live
+from realtime_spend.core import events, live, translation
 from realtime_spend.core.endpoints import Service
 from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
 from realtime_spend.core.naming import Named
@@ -92,6 +92,24 @@ class Connection:
             return (Unread(fault=Fault.TOO_LARGE),)
         return _NOTHING if whole is None else self.receive(whole, at)
 
+    def sent(self, message: str | bytes | bytearray, at: int) -> Sequence[Learned]:
+        """Take a whole message of the client's: nothing but the audio in it tells what a translation used."""
+        if self.is_closed or self.endpoint.service is not Service.TRANSLATION:
+            return _NOTHING
+        session = self._session
+        session.appended += translation.appended(message)
+        told = None if session.total is None else session.total.amounts.seconds
+        if translation.seconds_of(session.appended) - (told or 0) < translation.TOLD_EVERY:
+            return _NOTHING
+        return self._translated(at)
+
+    def _translated(self, at: int, *, waits: bool = True) -> Sequence[Learned]:
+        session = self._session
+        if session.appended:
+            amounts = Amounts(seconds=translation.seconds_of(session.appended))
+            session.total = Usage(Kind.TRANSLATION, session.id, None, Reported.ESTIMATED, amounts)
+        return self._grown(at, waits=waits)
+
     def receive_event(self, event: object, at: int) -> Sequence[Learned]:
         """Take one server event as parsed JSON."""
         kind = event.get("type") if isinstance(event, dict) else None
@@ -166,7 +184,7 @@ class Connection:
         if not self._sessions.leave(self.endpoint, session):
             return _NOTHING
         learned: list[Learned] = []
-        learned += self._grown(at, waits=False)
+        learned += self._translated(at, waits=False)
         unfinished = self._unreported()
         unfinished += [
             (Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST), self.named)
@@ -228,7 +246,7 @@ class Connection:
         if not increase:
             return _NOTHING
         usage = Usage(
-            Kind.LIVE, session.id, total.status, total.reported, total.amounts, total.raw, goes_on=not is_first
+            total.kind, session.id, total.status, total.reported, total.amounts, total.raw, goes_on=not is_first
         )
         return (Metered(usage, self.named, session.id, at, increase=increase),)
 

@@ -94,7 +94,8 @@ class Naming:
         if name is None:
             return Reason.MODEL_NOT_NAMED
         listed = self._book.listed(endpoint.provider, name)
-        if listed is None:
+        if listed is None or listed.kind is ModelKind.VOICE_LIVE:
+            # The name of a tier is no model's.
             return Reason.MODEL_NOT_LISTED
         if deployment is not None and deployment.version is not None:
             listed = replace(listed, version=deployment.version)

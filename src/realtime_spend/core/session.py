@@ -95,7 +95,7 @@ class Session:
 
     `open` maps responses begun to when they were. `added` and `committed` map items of audio to the transcription model
     in force when they were; `awaited` holds those committed whose transcription has not come. `total` is the running
-    total of a session of GPT-Live.
+    total of a session of GPT-Live, or of a translation of so many bytes of audio `appended`.
     """
 
     id: str | None = None
@@ -108,6 +108,7 @@ class Session:
     committed: dict[str, str | None] = field(default_factory=dict)
     is_live: bool = False
     total: Usage | None = None
+    appended: int = 0
 
     def absorb(self, other: Session) -> None:
         """Take over what a socket had learned before it was known which session it belongs to."""
@@ -121,6 +122,7 @@ class Session:
         self.transcription = self.transcription or other.transcription
         self.is_live = self.is_live or other.is_live
         self.total = self.total or other.total
+        self.appended += other.appended
         other.open, other.awaited = {}, {}
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 # Provider, server, kind and id; of a running total the day too, since each day has its own part of it.
+_RUNNING_TOTALS = frozenset({Kind.LIVE, Kind.TRANSLATION})
 _Key = tuple[str, str, str, str, date | None]
 
 
@@ -78,7 +79,7 @@ class Once:
         if entry.id is None:
             self.nameless.append(entry)
             return
-        day = entry.at.date() if entry.kind == Kind.LIVE else None
+        day = entry.at.date() if entry.kind in _RUNNING_TOTALS else None
         key = (entry.provider, entry.server, entry.kind, entry.id, day)
         known = self.kept.get(key)
         self.repeated += known is not None
@@ -87,22 +88,19 @@ class Once:
 
     def entries(self) -> list[Entry]:
         """Return each usage once, in the order of their instants."""
-        once = [entry for entry in self.kept.values() if entry.kind != Kind.LIVE]
-        return sorted([*self.nameless, *once, *self._increases()], key=lambda entry: entry.at)
+        return sorted([*self.nameless, *self.by_key().values()], key=lambda entry: entry.at)
 
-    def _increases(self) -> Iterator[Entry]:
-        """Yield of each running total what it has grown by on each day."""
+    def by_key(self) -> dict[_Key, Entry]:
+        """Return each usage that has an id; of a running total what it has grown by on each day."""
+        found = {key: entry for key, entry in self.kept.items() if entry.kind not in _RUNNING_TOTALS}
         before: dict[_Key, Entry] = {}
-        totals = [key for key, entry in self.kept.items() if entry.kind == Kind.LIVE]
-        for key in sorted(totals, key=lambda key: (*key[:4], key[4] or date.min)):
+        for key in sorted(self.kept.keys() - found.keys(), key=lambda key: (*key[:4], key[4] or date.min)):
             entry, session = self.kept[key], (*key[:4], None)
             known = before.get(session)
-            if known is None:
-                before[session] = entry
-                yield entry
-            elif (grown := _increase(entry, known)) is not None:
-                before[session] = entry
-                yield grown
+            grown = entry if known is None else _increase(entry, known)
+            if grown is not None:
+                before[session], found[key] = entry, grown
+        return found
 
 
 def read_ledger(folder: Path, advance: Callable[[int], None] = lambda _bytes: None) -> Reading:
@@ -130,8 +128,10 @@ def _is_better(entry: Entry, known: Entry) -> bool:
     if (entry.cost is None) != (known.cost is None):
         # A sideband that did not learn its model has the same usage without a price.
         return known.cost is None
-    # Live sessions report running totals, of which the greatest stands for all.
-    return entry.kind == Kind.LIVE and money.add(*entry.quantities.values()) > money.add(*known.quantities.values())
+    # Of running totals the greatest stands for all.
+    return entry.kind in _RUNNING_TOTALS and money.add(*entry.quantities.values()) > money.add(
+        *known.quantities.values()
+    )
 
 
 def _increase(entry: Entry, before: Entry) -> Entry | None:

@@ -28,6 +28,13 @@ class Observer(Protocol):
     def fragment(self, data: bytes | bytearray, *, first: bool, final: bool) -> None:
         """One frame of a message in several frames arrived."""
 
+    @property
+    def wants_sent(self) -> bool:
+        """Whether what the client sends is to be handed over too."""
+
+    def sent(self, data: str | bytes | bytearray) -> None:
+        """A whole message was sent to the server."""
+
     def closed(self) -> None:
         """The socket ended, in whatever way. May be called more than once."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from realtime_spend.hooks import Observer
 
+_SENDING = ("send_str", "send_bytes")
 _UNFINISHED = (asyncio.CancelledError, TimeoutError)
 
 
@@ -60,6 +61,9 @@ class AiohttpHook(Hook):
         """Watch what is read."""
         from aiohttp import WSMsgType  # noqa: PLC0415 - only where the host has imported the library
 
+        if observer.wants_sent:
+            for name in _SENDING:
+                _watch_sending(connection, name, observer)
         kinds, ends = (WSMsgType.TEXT, WSMsgType.BINARY), (WSMsgType.CLOSE, WSMsgType.ERROR)
         try:
             connection._reader = WatchedReader(connection._reader, kinds, ends, observer)  # noqa: SLF001 - see above
@@ -69,7 +73,7 @@ class AiohttpHook(Hook):
 
     def release(self, connection: Any) -> None:
         """Give the connection its own reader back, and its method."""
-        restore(connection, "receive")
+        restore(connection, "receive", *_SENDING)
         reader = getattr(connection, "_reader", None)
         if type(reader) is WatchedReader:
             connection._reader = reader.watched_reader  # noqa: SLF001 - as above
@@ -135,6 +139,17 @@ def _watch_receive(connection: Any, kinds: tuple[Any, ...], observer: Observer) 
         return message
 
     override(connection, "receive", lambda *args, **kwargs: receiving(reference(), *args, **kwargs))
+
+
+def _watch_sending(connection: Any, name: str, observer: Observer) -> None:
+    reference, send_of = weakref.ref(connection), inner(connection, name)
+
+    async def sending(connection: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await send_of(connection, data, *args, **kwargs)
+        observer.sent(data)
+        return result
+
+    override(connection, name, lambda *args, **kwargs: sending(reference(), *args, **kwargs))
 
 
 def _place_of(response: Any) -> Place:

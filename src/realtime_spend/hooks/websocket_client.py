@@ -85,12 +85,26 @@ class WebsocketClientHook(Hook):
             finally:
                 observer.closed()
 
+        if observer.wants_sent:
+            _watch_sending(connection, observer)
         override(connection, "recv_frame", recv_frame)
         override(connection, "shutdown", shutdown)
 
     def release(self, connection: Any) -> None:
         """Leave the methods that were there."""
-        restore(connection, *_WATCHED)
+        restore(connection, *_WATCHED, "send_frame")
+
+
+def _watch_sending(connection: Any, observer: Observer) -> None:
+    send_frame_of = inner(connection, "send_frame")
+
+    def send_frame(frame: Any) -> Any:
+        result = send_frame_of(connection, frame)
+        if frame.opcode in (_TEXT, _BINARY) and frame.fin:
+            observer.sent(frame.data)
+        return result
+
+    override(connection, "send_frame", send_frame)
 
 
 def _place_of(url: Any) -> Place:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from realtime_spend.hooks import Observer
 
 _WATCHED = ("events_received", "receive_eof")
+_SENDING = ("send_text", "send_binary")
 _SWITCHING_PROTOCOLS = 101
 
 
@@ -76,12 +77,28 @@ class WebsocketsHook(Hook):
             finally:
                 observer.closed()
 
+        _watch_sending(connection, observer)
         override(connection, "events_received", events_received)
         override(connection, "receive_eof", receive_eof)
 
     def release(self, connection: Any) -> None:
         """Leave the methods that were there."""
-        restore(connection, *_WATCHED)
+        restore(connection, *_WATCHED, *_SENDING)
+
+
+def _watch_sending(connection: Any, observer: Observer) -> None:
+    for name in _SENDING if observer.wants_sent else ():
+        override(connection, name, _sending(inner(connection, name), weakref.ref(connection), observer))
+
+
+def _sending(send_of: Callable[..., None], reference: weakref.ref[Any], observer: Observer) -> Callable[..., None]:
+    def send(data: Any, *args: Any, **kwargs: Any) -> None:
+        send_of(reference(), data, *args, **kwargs)
+        # A message in several frames is none that an SDK sends.
+        if args[0] if args else kwargs.get("fin", True):
+            observer.sent(data)
+
+    return send
 
 
 def _place_of(protocol: Any) -> Place:

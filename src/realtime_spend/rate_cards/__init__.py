@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-BUILT_IN = ("openai.toml", "azure.toml")
+BUILT_IN = ("openai.toml", "azure.toml", "azure_voice_live.toml")
 
 
 def load_book(own_cards: Iterable[Path] = ()) -> RateBook:

@@ -46,7 +46,7 @@ class Incoming:
         self._verify = _verifier(secret)
         self._follow, self._most = follow, most
         self._headers = {name.lower(): attribute for name, attribute in (headers or {}).items()}
-        self._following: dict[str, asyncio.Task[End]] = {}
+        self._following: dict[str, asyncio.Task[None]] = {}
 
     def application(self, path: str) -> web.Application:
         """Return what answers at `path`, and at `/healthz`."""
@@ -76,11 +76,12 @@ class Incoming:
             self._following[call] = asyncio.create_task(self._listen(call))
         return web.Response()
 
-    async def _listen(self, call: str) -> End:
+    async def _listen(self, call: str) -> None:
         try:
-            end = await self._follow(call)
-            _log.info("the call %s has ended: %s", call, end)
-            return end
+            _log.info("the call %s has ended: %s", call, await self._follow(call))
+        except Exception:
+            # Nobody waits for this task, and the next call is another.
+            _log.exception("listening to the call %s failed", call)
         finally:
             del self._following[call]
 

@@ -24,6 +24,8 @@ AZURE_PREVIEW_PATH = "/openai/realtime"
 AZURE_GA_PATH = "/openai/v1/realtime"
 VOICE_LIVE_PATH = "/voice-live/realtime"
 VOICE_AGENT_PATH = "/voice-agent"
+# What the names of Voice Live's tiers begin with.
+TIERS = "voice-live-"
 QWEN_PATH = "/api-ws/v1/realtime"
 
 FindDeployment: TypeAlias = Callable[[str], Deployment | None]
@@ -122,7 +124,13 @@ def identify(address: Address, requested: str, find: FindDeployment) -> Identity
     if address.service is Service.OPENAI and address.dialect is Dialect.BETA:
         requested = beta_name(requested)
     if address.service is Service.VOICE_LIVE:
+        tier = find(requested)
         requested = f"{requested}-global-standard"
+        if tier is not None and tier.model.startswith(TIERS):
+            # It bills by tier, which no session says.
+            return Identity(
+                sku=Sku(provider=address.provider, model=tier.model, version=None, scope=tier.scope), said=requested
+            )
     sku = sku_of(address.service, requested, find)
     if sku is None:
         raise RefusedError(

@@ -71,6 +71,19 @@ _MINI_1215 = _Family(
 _FIRST_MINI_TRANSCRIBE = _transcribe(
     "gpt-4o-mini-transcribe-{modality}{component}-{scope} Tokens", ("glbl", "dz", "rgnl"), _DASHED, "1K"
 )
+
+
+def _voice_live(tier: str) -> _Family:
+    return _Family(
+        form=f"Voice Live API {tier} - LLM {{modality}}{{component}} Tokens",
+        modalities="Text Audio Image",
+        components=(" Input", " Cached", " Output"),
+        scopes=("", "", ""),
+        unit="1K",
+        product="Speech",
+    )
+
+
 _FAMILIES: Mapping[tuple[str, str | None], _Family] = {
     ("gpt-4o-realtime-preview", "2024-12-17"): _stamped("gpt-4o-rt-{modality}-1217"),
     ("gpt-4o-realtime-preview", "2025-06-03"): _stamped("gpt-4o-rt-{modality}-0603"),
@@ -99,6 +112,9 @@ _FAMILIES: Mapping[tuple[str, str | None], _Family] = {
     ("gpt-4o-mini-transcribe", "2025-12-15"): _transcribe(
         "gpt4o mn trscb {modality}{component} {scope} 1215 1M Tokens", ("gl", "dz", "rg"), _MEDIA_1M, "1M"
     ),
+    ("voice-live-pro", None): _voice_live("Pro"),
+    ("voice-live-std", None): _voice_live("Std"),
+    ("voice-live-lite", None): _voice_live("Lite"),
     ("whisper", None): _hourly("Speech-to-Text-Batch-Whisper-{scope} Unit"),
     ("gpt-realtime-whisper", None): _hourly("gpt-realtime-whisper Opt Gl Unit"),
 }

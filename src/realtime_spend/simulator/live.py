@@ -65,14 +65,17 @@ class LiveSession:
                 # Without `session.closed`: nobody was told the end.
                 await self.end("dropped")
 
-    async def end(self, ended_by: str, code: int = 1000) -> None:
-        """End it, and record what is billed for it."""
+    async def end(self, ended_by: str, code: int = 1000, *, tells: bool = False) -> None:
+        """End it, and record what is billed for it before anybody is told."""
         if self.ended:
             return
         self.ended = True
         billed = max(self.seconds, _WEBRTC_START if self._is_webrtc else Decimal(0))
         self._truth.sent(self._usage(Kind.LIVE, self.id, str(self.config["model"]), {DURATION: billed}))
         self._truth.session_closed(self._record, ended_by)
+        if tells:
+            total = {"seconds": float(self.seconds)}
+            await self._tell("session.closed", reason="close_requested", session=self.config, usage=total)
         for socket in tuple(self._sockets):
             with contextlib.suppress(ConnectionError):
                 await socket.close(code=code)
@@ -85,9 +88,7 @@ class LiveSession:
         elif kind == "session.input_audio.append" and not sideband:
             await self._hear(event["audio"])
         elif kind == "session.close":
-            total = {"seconds": float(self.seconds)}
-            await self._tell("session.closed", reason="close_requested", session=self.config, usage=total)
-            await self.end("client")
+            await self.end("client", tells=True)
 
     async def _hear(self, audio: str) -> None:
         self._bytes += encoded_size(audio)
@@ -114,11 +115,10 @@ class LiveSession:
             await self._tell("decision.event", event=inner, delegation_id=None)
         else:
             begun = {**done, "usage": None, "status": "in_progress"}
-            for inner in ({"type": "response.created", "response": begun}, {"type": "response.output_text.delta"}):
-                await self._tell("response.event", event=inner, delegation_id="dlg_1")
-            await self._tell(
-                "response.event", event={"type": "response.completed", "response": done}, delegation_id="dlg_1"
-            )
+            inners: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
+            inners += [{"type": "response.output_text.delta"}, {"type": "response.completed", "response": done}]
+            for one in inners:
+                await self._tell("response.event", event=one, delegation_id="dlg_1")
         quantities = {"text.input": into - cached, "text.cached_input": cached, "text.output": out}
         used = {part: many for part, many in quantities.items() if many}
         self._truth.sent(self._usage(Kind.RESPONSE, str(done["id"]), _DELEGATED[kind], used))

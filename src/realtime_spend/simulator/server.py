@@ -32,6 +32,7 @@ from realtime_spend.simulator.query import session_options
 from realtime_spend.simulator.ringing import announce
 from realtime_spend.simulator.session import Session
 from realtime_spend.simulator.socket import Socket
+from realtime_spend.simulator.translation import Translations
 from realtime_spend.simulator.truth import Truth
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Simulator:
             app.router.add_post(f"{path}/calls/{{call_id}}/accept", self._accept)
             app.router.add_post(f"{path}/calls/{{call_id}}/hangup", self._hang_up)
         self._live.add_routes(app)
+        Translations(self.truth, self._next_dice).add_routes(app)
         app.router.add_get("/truth", self._show_truth)
         app.router.add_get("/truth/totals", self._show_totals)
         app.router.add_get("/healthz", self._show_health)
