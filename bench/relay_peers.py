@@ -154,7 +154,7 @@ async def source() -> None:
 
 async def pass_through(upstream: str) -> None:
     """Relay with aiohttp on both sides: a message in, a message out, nothing decoded, nothing compressed."""
-    client = aiohttp.ClientSession()
+    client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
     async def relay(request: web.Request) -> web.WebSocketResponse:
         near = web.WebSocketResponse(compress=False, max_msg_size=0, decode_text=False)

@@ -81,6 +81,7 @@ def relay_to(tmp_path: Path) -> RelayTo:
             parts.metering,
             tokens=tokens,
             endpoints=chosen.endpoints,
+            baggage_keys=chosen.baggage_keys,
             count=parts.meters.count_error,
             on_session=parts.look,
         )

@@ -159,6 +159,30 @@ async def test_the_relays_key_takes_the_place_of_the_token_and_claims_become_att
     assert running.meter.sum("gen_ai.client.inference.usage.input_tokens", user="alice", plan="gold") == 2
 
 
+@pytest.mark.parametrize("is_keeper", [False, True])
+async def test_a_client_says_whose_session_it_is_unless_its_token_does(
+    is_keeper: bool,  # noqa: FBT001 - a parameter of the test
+    relay_to: RelayTo,
+) -> None:
+    head = request(
+        PATH, f"Authorization: Bearer {_token()}", "baggage: tenant=acme%20inc,secret=kept", "Baggage: user=eve"
+    )
+    async with (
+        upstream(_listen) as server,
+        relay_to(
+            server.url,
+            tokens=_check() if is_keeper else None,
+            keys=_KEYS if is_keeper else None,
+            baggage_keys=("tenant", "user"),
+        ) as running,
+        client(running.relay.port, head) as peer,
+    ):
+        await peer.read(100)
+    [record] = running.meter.records()
+    said = {"user": "alice", "plan": "gold"} if is_keeper else {"tenant": "acme inc", "user": "eve"}
+    assert record["attributes"] == said
+
+
 @pytest.fixture
 async def key_server() -> AsyncIterator[dict[str, Any]]:
     """Serve a key set; `keys` is what it holds just now, `asked` how often somebody wanted it."""

@@ -15,6 +15,7 @@ from tests.hooks.messages import CREATE
 from tests.relay.peers import PATH, client, request, upstream
 from tests.relay.programs import Process, relay_process
 
+from realtime_spend.demo.receiver import receiving
 from realtime_spend.simulator import Simulator, SimulatorOptions
 
 if TYPE_CHECKING:
@@ -184,6 +185,25 @@ async def test_tokens_and_keys_are_taken_from_the_environment(tmp_path: Path) ->
             assert b"Authorization: Bearer sk-planted" in server.requests[0]
             _, out, err = await asyncio.to_thread(running.end, signal.SIGTERM)
     assert "sk-planted" not in out + err
+
+
+async def test_what_it_counts_goes_where_opentelemetry_says(tmp_path: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=4)) as simulator:
+        with receiving() as (endpoint, received):
+            where = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+            arguments = ("--openai", simulator.url, "--workers", "2")
+            with relay_process(tmp_path / "ledger", *arguments, environment=where) as running:
+                url = f"ws://127.0.0.1:{running.port}{PATH}"
+                connections = await asyncio.gather(*(_half_way(url) for _ in range(10)))
+                await asyncio.gather(*(connection.close() for connection in connections))
+                await simulator.wait_idle()
+                status, _, err = await asyncio.to_thread(running.end, signal.SIGTERM)
+                assert status == 0, err
+        sent = simulator.truth.as_json()
+    reported = [usage for usage in sent["usages"] if usage["usage"] == "reported"]
+    assert reported
+    assert received.total("realtime_spend.usages", {"realtime_spend.usage": "reported"}) == len(reported)
+    assert received.total("realtime_spend.cost", {}) == pytest.approx(float(sent["cost"]), rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def run(
                     parts.metering,
                     tokens=tokens,
                     endpoints=configuration.endpoints,
+                    baggage_keys=configuration.baggage_keys,
                     count=parts.meters.count_error,
                     on_session=parts.look,
                 ),

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from realtime_spend.core.endpoints import recognise
+from realtime_spend.relay.baggage import baggage_of
 from realtime_spend.relay.calling import Call, answered, connected, pass_refusal_on
 from realtime_spend.relay.credentials import offered_key
 from realtime_spend.relay.doors import Door, HeadError
@@ -45,11 +46,13 @@ class Relay:
         *,
         tokens: TokenCheck | None = None,
         endpoints: Sequence[ExtraEndpoint] = (),
+        baggage_keys: Sequence[str] = (),
         count: Callable[[str], None] = lambda _kind: None,
         on_session: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._metering, self._tokens = settings, metering, tokens
-        self._endpoints, self._count, self._on_session = endpoints, count, on_session
+        self._endpoints, self._baggage_keys = endpoints, baggage_keys
+        self._count, self._on_session = count, on_session
         self.register = Register(settings.limits)
         self._doors: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -211,7 +214,9 @@ class Relay:
         return joined
 
     def _join(self, door: Door, reader: HeadReader, call: Call, place: Place) -> None:
-        attributes = {} if call.known is None else call.known.attributes
+        # What a client says of itself holds only where it pays for itself.
+        known = call.known
+        attributes = baggage_of(call.request, self._baggage_keys) if known is None else known.attributes
         self._on_session()
         place.session = RelayedSession(
             door.transport,
