@@ -414,7 +414,7 @@ def test_suppressed_instrumentation_leaves_a_session_alone(
     assert meter.sessions() == len(meter.records()) == 1
 
 
-OTHER_PATHS = ("/v1/responses", "/v1/live/sessions", "/chat", "/v1/realtimes", "/unrealtime/x", "/")
+OTHER_PATHS = ("/v1/responses", "/v1/live", "/chat", "/v1/realtimes", "/unrealtime/x", "/")
 
 
 @pytest.mark.parametrize("name", ALL, ids=slug)

@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from realtime_spend.core import events, live, translation
+from realtime_spend.core import events, live, running_total
 from realtime_spend.core.endpoints import Service
 from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
 from realtime_spend.core.naming import Named
-from realtime_spend.core.raw_numbers import numbers_text
 from realtime_spend.core.reading import read_usage
 from realtime_spend.core.session import Fault, FirstOutput, Metered, ModelNamed, Repeated, Session, Unread
 from realtime_spend.core.timing import Timing, seconds_between
-from realtime_spend.core.usage import Amounts, Kind, Reported, Usage
+from realtime_spend.core.usage import Kind, Reported, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,19 +95,10 @@ class Connection:
         """Take a whole message of the client's: nothing but the audio in it tells what a translation used."""
         if self.is_closed or self.endpoint.service is not Service.TRANSLATION:
             return _NOTHING
-        session = self._session
-        session.appended += translation.appended(message)
-        told = None if session.total is None else session.total.amounts.seconds
-        if translation.seconds_of(session.appended) - (told or 0) < translation.TOLD_EVERY:
+        if not running_total.take_sent(self._session, message):
             return _NOTHING
-        return self._translated(at)
-
-    def _translated(self, at: int, *, waits: bool = True) -> Sequence[Learned]:
-        session = self._session
-        if session.appended:
-            amounts = Amounts(seconds=translation.seconds_of(session.appended))
-            session.total = Usage(Kind.TRANSLATION, session.id, None, Reported.ESTIMATED, amounts)
-        return self._grown(at, waits=waits)
+        running_total.take_translated(self._session)
+        return self._grown(at)
 
     def receive_event(self, event: object, at: int) -> Sequence[Learned]:
         """Take one server event as parsed JSON."""
@@ -184,7 +174,8 @@ class Connection:
         if not self._sessions.leave(self.endpoint, session):
             return _NOTHING
         learned: list[Learned] = []
-        learned += self._translated(at, waits=False)
+        running_total.take_translated(session)
+        learned += self._grown(at, waits=False)
         unfinished = self._unreported()
         unfinished += [
             (Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST), self.named)
@@ -222,33 +213,15 @@ class Connection:
         return self._session_event(event, at) if "session" in event else self._measured(event, at)
 
     def _measured(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
-        """Take what an event of a session of GPT-Live says of its seconds."""
-        session, said, reported = self._session, live.seconds_of(event), Reported.REPORTED
-        session.is_live = True
-        if self.endpoint.is_webrtc:
-            reported = Reported.ESTIMATED if said is None else reported
-            said = max(live.WEBRTC_START, said or live.WEBRTC_START)
-        if said is not None and (session.total is None or said >= (session.total.amounts.seconds or 0)):
-            status = "completed" if event["type"] == live.CLOSED else "in_progress"
-            raw = numbers_text(event.get("usage"))
-            session.total = Usage(Kind.LIVE, session.id, status, reported, Amounts(seconds=said), raw)
+        running_total.take_live(self.endpoint, self._session, event)
         return self._grown(at)
 
     def _grown(self, at: int, *, waits: bool = True) -> Sequence[Learned]:
         """Return how much a running total has grown, as soon as somebody has said whose it is."""
-        session, total = self._session, self._session.total
-        seconds = None if total is None else total.amounts.seconds
-        if total is None or seconds is None or (waits and (session.id is None or session.model is None)):
+        session = self._session
+        if waits and (session.id is None or session.model is None):
             return _NOTHING
-        increase, is_first = seconds, True
-        if session.id is not None:
-            increase, is_first = self._sessions.increase(self.endpoint, session.id, seconds)
-        if not increase:
-            return _NOTHING
-        usage = Usage(
-            total.kind, session.id, total.status, total.reported, total.amounts, total.raw, goes_on=not is_first
-        )
-        return (Metered(usage, self.named, session.id, at, increase=increase),)
+        return running_total.grown(self._sessions, self.endpoint, session, self.named, at)
 
     def _delegated(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
         done = live.delegated(event)

@@ -79,7 +79,7 @@ class Incoming:
     async def _listen(self, call: str) -> None:
         try:
             _log.info("the call %s has ended: %s", call, await self._follow(call))
-        except Exception:  # noqa: BLE001 - said with its trace, and no reason for the others to end
+        except Exception:  # noqa: BLE001 - as the comment says
             # Nobody waits for this task, and the next call is another.
             _log.exception("listening to the call %s failed", call)
         finally:
