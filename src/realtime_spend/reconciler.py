@@ -79,9 +79,7 @@ def answer(question: Question, *, book: RateBook, progress: Progress = _unseen) 
         at=question.at,
     )
     found = reconcile(estimates, bill, book=book, settings=settings)
-    said = [*bill.problems, *estimates.problems, *_days_without(question, estimates, bill, first, last)]
-    found.problems += [problem for problem in said if problem not in found.problems]
-    found.left_out += [one for one in bill.left_out if one not in found.left_out]
+    found.problems += _days_without(question, estimates, bill, first, last)
     return found
 
 

@@ -66,6 +66,7 @@ class Emission:
         """Export it once more, and close the provider."""
         pipe, self._pipe, self._gauges = self._pipe, None, None
         if pipe is not None:
+            # As above, and nothing comes after it.
             with suppress(Exception):
                 pipe.provider.shutdown(_LAST_EXPORT_MILLIS)
 

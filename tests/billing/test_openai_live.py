@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.billing.answering import Asked, Reply, answering
 
-from realtime_spend.billing import openai_live
+from realtime_spend.billing import openai_costs, openai_live, openai_usage
 from realtime_spend.billing.openai_costs import fetch_costs
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def pages(*arguments: Any, **options: Any) -> Any:
         return original(*arguments, **options, sleep=waits.append)
 
-    monkeypatch.setattr(openai_live, "pages", pages)
+    monkeypatch.setattr(openai_costs, "pages", pages)
+    monkeypatch.setattr(openai_usage, "pages", pages)
     return waits
 
 

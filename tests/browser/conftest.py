@@ -1,3 +1,5 @@
+"""A Chromium for a module of tests, and a page of its own for each of them."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -22,6 +22,7 @@ import websockets
 from agents.realtime import RealtimeAgent, RealtimeRunner
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 from websockets.sync.client import connect as connect_in_threads
+from wsproto.connection import ConnectionState
 
 from realtime_spend.simulator import Deployment, RunningSimulator, Scope, SimulatorOptions, run_in_thread
 
@@ -466,7 +467,8 @@ def httpx_ws_read_in_threads(place: Place) -> Iterator[Adapted]:
         yield Adapted(
             recv=lambda: connection.receive_text(PATIENCE),
             send=connection.send_text,
-            state=lambda: connection.connection.state,
+            # The library's own thread reads the other side's farewell, now before and now after somebody looks here.
+            state=lambda: connection.connection.state is ConnectionState.OPEN,
         )
 
 

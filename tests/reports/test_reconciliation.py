@@ -1,3 +1,5 @@
+"""What a reconciliation looks like as JSON, whose keys are a contract, and in a terminal."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""The draft of a bill: what the simulator sent is charged, by day and meter, among other things of a company."""
+
 from __future__ import annotations
 
 from collections import defaultdict

@@ -1,3 +1,5 @@
+"""Each fault puts on a bill the very money that it says, on the days that it says."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""The simulator's own names of Azure's meters, written down apart from those that the product reads."""
+
 from __future__ import annotations
 
 import pytest

@@ -80,7 +80,7 @@ class CostQueries:
 
     def _page(self, url: str, body: Mapping[str, Any]) -> dict[str, Any]:
         from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - of the extra
-        from azure.core.rest import HttpRequest  # noqa: PLC0415
+        from azure.core.rest import HttpRequest  # noqa: PLC0415 - as above
 
         why, wait = "", 0.0
         for attempt in range(_TRIES):

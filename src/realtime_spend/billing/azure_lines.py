@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.billing.azure_meters import read_meter
 from realtime_spend.core import money
-from realtime_spend.core.bills import Bill, BilledItem, BillProblem, LeftOut, Scale
+from realtime_spend.core.bills import Bill, BilledItem, BillProblem, Scale
 from realtime_spend.core.line_items import Provider, Scope, Sku, Unit
 from realtime_spend.core.rates import Prices
 
@@ -46,12 +45,11 @@ class Line(NamedTuple):
 
 def take(bill: Bill, lines: list[Line], in_usd: Mapping[tuple[date, str, str | None], Decimal], book: RateBook) -> None:
     """Add the rows to the bill. `in_usd` are the costs of those that are in another currency."""
-    others: dict[str, list[Decimal]] = {}
     told = {problem.message for problem in bill.problems}
     for line in lines:
         meter = read_meter(line.meter)
         if not meter.is_realtime:
-            others.setdefault(line.currency, []).append(line.cost)
+            bill.leave_out(OTHER_METERS, line.cost, line.currency)
             continue
         if meter.problem and meter.problem not in told:
             told.add(meter.problem)
@@ -72,16 +70,6 @@ def take(bill: Bill, lines: list[Line], in_usd: Mapping[tuple[date, str, str | N
                 to_usd=to_usd,
             )
         )
-    for currency, costs in others.items():
-        _leave_out(bill, LeftOut(what=OTHER_METERS, rows=len(costs), cost=money.add(*costs), currency=currency))
-
-
-def _leave_out(bill: Bill, new: LeftOut) -> None:
-    for at, old in enumerate(bill.left_out):
-        if (old.what, old.currency) == (new.what, new.currency):
-            bill.left_out[at] = replace(old, rows=old.rows + new.rows, cost=money.add(old.cost, new.cost))
-            return
-    bill.left_out.append(new)
 
 
 def _to_usd(line: Line, in_usd: Mapping[tuple[date, str, str | None], Decimal]) -> Decimal | None:

@@ -64,8 +64,8 @@ def fetch_metrics(
         ValueError: it does not say; the sentence says what to do.
     """
     try:
-        from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError  # noqa: PLC0415
-        from azure.monitor.querymetrics import MetricsClient  # noqa: PLC0415 - of the extra
+        from azure.core import exceptions  # noqa: PLC0415 - of the extra
+        from azure.monitor.querymetrics import MetricsClient  # noqa: PLC0415 - as above
     except ImportError:
         raise SourceError("asking Azure Monitor needs more packages: pip install 'realtime-spend[reconcile]'") from None
     found: list[Witness] = []
@@ -77,11 +77,11 @@ def fetch_metrics(
                 for answer in _asked(client, monitored, start, end):
                     found += _witnesses(monitored, answer)
                 advance((end - start).days + 1)
-    except ClientAuthenticationError:
+    except exceptions.ClientAuthenticationError:
         raise SourceError(_refusal("does not let us in", monitored)) from None
-    except HttpResponseError as error:
+    except exceptions.HttpResponseError as error:
         raise SourceError(_refusal(f"refused to answer ({error.status_code})", monitored)) from None
-    except AzureError as error:
+    except exceptions.AzureError as error:
         raise SourceError(_refusal(f"cannot be reached ({type(error).__name__})", monitored)) from None
     return found
 

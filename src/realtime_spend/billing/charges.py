@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from realtime_spend.billing.rows import CellError, ListPrices, Row, currency_of,
 from realtime_spend.billing.scale import precision_of
 from realtime_spend.billing.statement import MOST_NAMED
 from realtime_spend.core import money
-from realtime_spend.core.bills import Bill, BilledItem, BillProblem, LeftOut
+from realtime_spend.core.bills import Bill, BilledItem, BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,31 +28,11 @@ _CENT, _WHOLE = Decimal("0.01"), Decimal(1)
 _NO_CENTS = {"JPY", "KRW", "VND", "CLP", "ISK", "UGX", "PYG", "XAF", "XOF", "XPF"}
 
 
-@dataclass(slots=True)
-class _Sums:
-    """What was left out, by what it is and its currency."""
-
-    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
-    costs: dict[tuple[str, str], Decimal] = field(default_factory=dict)
-
-    def add(self, what: str, currency: str, rows: int, cost: Decimal) -> None:
-        if rows:
-            self.rows[what, currency] += rows
-            self.costs[what, currency] = money.add(self.costs.get((what, currency), money.ZERO), cost)
-
-    def left_out(self) -> list[LeftOut]:
-        return [
-            LeftOut(what=what, rows=rows, cost=self.costs[what, currency], currency=currency)
-            for (what, currency), rows in sorted(self.rows.items())
-        ]
-
-
 class Charges:
     """Makes a bill of what a pass over a sheet found."""
 
     def __init__(self, sheet: Sheet, scanned: Scanned, book: RateBook, covers: Callable[[date], bool]) -> None:
         self._sheet, self._scanned, self._prices, self._covers = sheet, scanned, ListPrices(book), covers
-        self._sums = _Sums()
         self._told: Counter[tuple[str, str]] = Counter()
         self._corrected: list[date] = []
         # What will be the bill's items, each with the number of its row.
@@ -82,7 +62,8 @@ class Charges:
         counted = group.count - len(group.rows) - group.without_cost
         if group.without_cost:
             self._each_place(group.first_ones, group.without_cost, CellError("cost", "the cost is no number"))
-        self._sums.add(OTHER_METERS if what == "usage" else what, currency, counted, group.cost)
+        if counted:
+            self.bill.leave_out(OTHER_METERS if what == "usage" else what, group.cost, currency, counted)
         if what != "usage":
             self._leave(group, what, currency)
             return
@@ -104,7 +85,7 @@ class Charges:
 
     def _leave_row(self, row: Row, what: str, currency: str) -> None:
         try:
-            self._sums.add(what, currency, 1, row.needed("cost"))
+            self.bill.leave_out(what, row.needed("cost"), currency)
         except CellError as error:
             self._problem(row.place, error)
 
@@ -153,7 +134,7 @@ class Charges:
             if count > MOST_NAMED:
                 message = f"{count - MOST_NAMED} more rows have such a {role}"
                 bill.problems.append(BillProblem(message=message, file=self._sheet.file))
-        bill.left_out = self._sums.left_out()
+        bill.left_out.sort(key=lambda one: (one.what, one.currency))
         if bill.first is None:
             for day in self._corrected:
                 self._cover(day)

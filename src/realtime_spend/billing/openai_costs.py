@@ -7,11 +7,12 @@ or one a line.
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.billing.openai_dashboard import read_dashboard
+from realtime_spend.billing.openai_live import days_query, pages
 from realtime_spend.billing.openai_results import LONGER_THAN_A_DAY, Result, Results, amount_of
 from realtime_spend.billing.source_text import SourceError, source_text
 
@@ -60,19 +61,9 @@ def fetch_costs(
     Raises:
         ValueError: it does not say all of it; the sentence says what to do. A part of a bill would look like drift.
     """
-    from realtime_spend.billing.openai_live import pages  # noqa: PLC0415 - files need no extra
-
     results = Results(None)
     reader = _Pages(results)
-    query = [
-        ("start_time", str(_seconds(first))),
-        ("end_time", str(_seconds(last + timedelta(days=1)))),
-        ("bucket_width", "1d"),
-        ("group_by[]", "line_item"),
-        ("group_by[]", "project_id"),
-        *([("project_ids[]", project)] if project else []),
-        ("limit", str(_MOST_BUCKETS)),
-    ]
+    query = days_query(first, last, group_by="line_item", limit=_MOST_BUCKETS, project=project)
     for page in pages(f"{base_url.rstrip('/')}/organization/costs", query, key=key):
         advance(reader.read(page))
     made = datetime.now(UTC)
@@ -83,10 +74,6 @@ def fetch_costs(
     bill = results.whole()
     bill.made = made
     return bill
-
-
-def _seconds(day: date) -> int:
-    return int(datetime.combine(day, time(), UTC).timestamp())
 
 
 def _saved(text: str, results: Results) -> Iterator[Any]:
@@ -172,7 +159,7 @@ class _Pages:
             self._results.problem(f"a result of {day} has no amount of money: {error}", self._row, "amount.value")
             return
         if is_long:
-            self._results.leave_out(LONGER_THAN_A_DAY, value, currency)
+            self._results.bill.leave_out(LONGER_THAN_A_DAY, value, currency)
             return
         quantity = self._quantity(result.get("quantity"))
         line_item = result.get("line_item")

@@ -6,7 +6,8 @@ import email.utils
 import json
 import random
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from realtime_spend.billing.source_text import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
 
     import httpx
 
@@ -26,6 +28,20 @@ _LONGEST_WAIT_SECONDS = 60.0
 _MOST_PAGES = 1_000
 _OK, _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _SERVER_ERRORS = 200, 401, 403, 429, 500
 _NEEDS = "the costs of an organization need an admin key with the permission api.usage.read, in OPENAI_ADMIN_KEY"
+
+
+def days_query(first: date, last: date, *, group_by: str, limit: int, project: str | None) -> list[tuple[str, str]]:
+    """Return what asks for the UTC days `first` to `last`, so many of them a page, by `group_by` and by project."""
+    start, end = (int(datetime.combine(day, clock(), UTC).timestamp()) for day in (first, last + timedelta(days=1)))
+    return [
+        ("start_time", str(start)),
+        ("end_time", str(end)),
+        ("bucket_width", "1d"),
+        ("group_by[]", group_by),
+        ("group_by[]", "project_id"),
+        *([("project_ids[]", project)] if project else []),
+        ("limit", str(limit)),
+    ]
 
 
 def pages(

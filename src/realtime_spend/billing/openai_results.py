@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.billing.openai_line_items import read_line_item
 from realtime_spend.core import money
-from realtime_spend.core.bills import Bill, BilledItem, BillProblem, LeftOut, Scale
+from realtime_spend.core.bills import Bill, BilledItem, BillProblem, Scale
 from realtime_spend.core.line_items import Provider, Unit
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ class Results:
     bill: Bill = field(default_factory=Bill)
     _found: dict[Hashable, Result] = field(default_factory=dict)
     _repeated: list[Result] = field(default_factory=list)
-    _left_out: dict[tuple[str, str], list[Decimal]] = field(default_factory=dict)
 
     def cover(self, day: date) -> None:
         """Note that the bill speaks of this day, even if it has nothing to say."""
@@ -84,10 +83,6 @@ class Results:
     def problem(self, message: str, row: int | None = None, column: str | None = None) -> None:
         """Note what could not be read, and where."""
         self.bill.problems.append(BillProblem(message=message, file=self.file, row=row, column=column))
-
-    def leave_out(self, what: str, amount: Decimal, currency: str) -> None:
-        """Add money that is not compared to what is said about such money."""
-        self._left_out.setdefault((what, currency), []).append(amount)
 
     def add(self, result: Result) -> None:
         """Take one result."""
@@ -107,10 +102,6 @@ class Results:
         unread: set[str] = set()
         for result in self._found.values():
             self._judge(result, unread)
-        self.bill.left_out += [
-            LeftOut(what=what, rows=len(amounts), cost=money.add(*amounts), currency=currency)
-            for (what, currency), amounts in self._left_out.items()
-        ]
         if self._found and not any(result.line_item for result in self._found.values()):
             # Days of which no model's cost is told would look as if nothing had been billed.
             self.bill.first = self.bill.last = None
@@ -120,14 +111,14 @@ class Results:
 
     def _judge(self, result: Result, unread: set[str]) -> None:
         if not result.line_item:
-            self.leave_out(NOT_GROUPED, result.amount, result.currency)
+            self.bill.leave_out(NOT_GROUPED, result.amount, result.currency)
             if NOT_GROUPED not in unread:
                 unread.add(NOT_GROUPED)
                 self.problem(f"{NOT_GROUPED} tell no model; ask for them with {HOW_TO_GROUP}", result.row, "line_item")
             return
         meter = read_line_item(result.line_item, result.quantity_unit)
         if not meter.is_realtime:
-            self.leave_out(OTHER_MODELS, result.amount, result.currency)
+            self.bill.leave_out(OTHER_MODELS, result.amount, result.currency)
             return
         if meter.problem and meter.name not in unread:
             unread.add(meter.name)

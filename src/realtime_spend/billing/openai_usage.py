@@ -6,12 +6,13 @@ numbers changed with the words nobody tells. Where the sum of a result settles i
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realtime_spend.billing.openai_costs import BASE_URL
 from realtime_spend.billing.openai_line_items import read_line_item
+from realtime_spend.billing.openai_live import days_query, pages
 from realtime_spend.billing.source_text import SourceError
 from realtime_spend.billing.witnesses import Witness
 from realtime_spend.core.line_items import CACHED_INPUT_OF, INPUT_OF, OUTPUT_OF, Component, Modality, Part, Provider
@@ -60,19 +61,9 @@ def fetch_usage(
     Raises:
         ValueError: it does not say all of it; the sentence says what to do.
     """
-    from realtime_spend.billing.openai_live import pages  # noqa: PLC0415 - of the extra
-
     found: list[Witness] = []
     for what in ("completions", "audio_transcriptions"):
-        query = [
-            ("start_time", str(_instant(first))),
-            ("end_time", str(_instant(last + timedelta(days=1)))),
-            ("bucket_width", "1d"),
-            ("group_by[]", "model"),
-            ("group_by[]", "project_id"),
-            *([("project_ids[]", project)] if project else []),
-            ("limit", str(_MOST_BUCKETS)),
-        ]
+        query = days_query(first, last, group_by="model", limit=_MOST_BUCKETS, project=project)
         for page in pages(f"{base_url.rstrip('/')}/organization/usage/{what}", query, key=key):
             found += read_usage(page)
             advance(len(page["data"]))
@@ -94,10 +85,6 @@ def read_usage(page: Mapping[str, Any]) -> list[Witness]:
         ]
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, OSError):
         raise SourceError("it is no page of usage, which has data of buckets with results; ask for it again") from None
-
-
-def _instant(day: date) -> int:
-    return int(datetime.combine(day, time(), UTC).timestamp())
 
 
 def _witnesses(day: date, result: Mapping[str, Any]) -> Iterator[Witness]:

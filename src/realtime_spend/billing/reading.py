@@ -17,7 +17,7 @@ from realtime_spend.billing.scan import engine
 from realtime_spend.billing.sheets import NotReadableError, text_start
 from realtime_spend.billing.table import Reader, read_charges
 from realtime_spend.core import money
-from realtime_spend.core.bills import Bill, BillProblem, LeftOut
+from realtime_spend.core.bills import Bill, BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +56,6 @@ def read_bill(
             told = _Told(advance, source.path.stat().st_size)
             bill.add(_read(source, replace(reader, advance=told), first, last, ages))
             told.end()
-    bill.left_out = _summed(bill.left_out)
     bill.items, older = newest_only(bill.items, ages)
     # Where nothing can be read, why not comes first.
     bill.problems += [*found.problems, *older, *_beside(bill), *_repeated(bill)]
@@ -119,19 +118,6 @@ def _within(bill: Bill, covers: Callable[[date], bool], first: date | None, last
         begin, end = max(bill.first, first or bill.first), min(bill.last, last or bill.last)
         bill.first, bill.last = (begin, end) if begin <= end else (None, None)
     return bill
-
-
-def _summed(left_out: Sequence[LeftOut]) -> list[LeftOut]:
-    """Return one entry of each kind and currency."""
-    sums: dict[tuple[str, str], LeftOut] = {}
-    for entry in left_out:
-        key = (entry.what, entry.currency)
-        known = sums.get(key)
-        rows, cost = (known.rows, known.cost) if known else (0, money.ZERO)
-        sums[key] = LeftOut(
-            what=entry.what, rows=rows + entry.rows, cost=money.add(cost, entry.cost), currency=entry.currency
-        )
-    return list(sums.values())
 
 
 def _beside(bill: Bill) -> list[BillProblem]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from realtime_spend.core import money
 from realtime_spend.core.line_items import Unit, Word
 
 if TYPE_CHECKING:
@@ -107,11 +108,20 @@ class Bill:
     last: date | None = None
     made: datetime | None = None
 
+    def leave_out(self, what: str, cost: Decimal, currency: str, rows: int = 1) -> None:
+        """Add money that is not compared to what is left out as the same, in the same currency."""
+        for place, known in enumerate(self.left_out):
+            if (known.what, known.currency) == (what, currency):
+                self.left_out[place] = replace(known, rows=known.rows + rows, cost=money.add(known.cost, cost))
+                return
+        self.left_out.append(LeftOut(what=what, rows=rows, cost=cost, currency=currency))
+
     def add(self, other: Bill) -> None:
         """Take what another source says as well."""
         self.items += other.items
         self.problems += other.problems
-        self.left_out += other.left_out
+        for one in other.left_out:
+            self.leave_out(one.what, one.cost, one.currency, one.rows)
         self.first = min(filter(None, (self.first, other.first)), default=None)
         self.last = max(filter(None, (self.last, other.last)), default=None)
         self.made = max(filter(None, (self.made, other.made)), default=None)
