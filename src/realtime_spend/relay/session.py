@@ -9,6 +9,7 @@ from realtime_spend.core import money
 from realtime_spend.relay.endings import Ending
 from realtime_spend.relay.frame_walk import FrameWalk, close_frame
 from realtime_spend.relay.legs import Leg
+from realtime_spend.relay.sent_tap import SentTap
 from realtime_spend.relay.tap import UsageTap
 from realtime_spend.watcher import Watcher
 
@@ -59,7 +60,8 @@ class RelayedSession:
         self._loop = asyncio.get_running_loop()
         self._watcher, self._limits, self._count, self._on_end = watcher, limits, count, on_end
         self._tap = UsageTap(watcher, limits.frame_bytes)
-        self._client = Leg(self, client, FrameWalk(limits.frame_bytes))
+        sent = SentTap(watcher, limits.frame_bytes) if watcher.wants_sent else FrameWalk(limits.frame_bytes)
+        self._client = Leg(self, client, sent)
         self._upstream = Leg(self, upstream, self._tap)
         self._client.join(self._upstream)
         self._upstream.join(self._client)
