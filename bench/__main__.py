@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.machine import described
 from bench.tables import Table, between_marks, console, progress
 
-PROGRAMS = ("frames", "usages", "end_to_end", "collection", "imports", "memory", "bills", "peers")
+PROGRAMS = ("frames", "usages", "end_to_end", "collection", "imports", "memory", "bills", "relay", "peers")
 _ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = _ROOT / "docs" / "performance.md"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench.tables import BEGIN, END, Table, between_marks
 
 _ROOT = Path(__file__).resolve().parents[1]
 # The others need environments of their own, which is too much for a test.
-_HERE = [program for program in PROGRAMS if program not in {"peers", "bills"}]
+_HERE = [program for program in PROGRAMS if program not in {"peers", "bills", "relay"}]
 _FIGURES = {"bare", "with us", "added"}
 
 
@@ -41,6 +42,24 @@ def test_a_bill_is_held_against_a_bare_scan_of_it() -> None:
     assert bare["of the bare scan"] == "1.00x"
     assert float(reconciled["of the bare scan"].rstrip("x")) > 0
     assert min(float(row["peak MB"]) for row in (bare, reconciled)) > 0
+
+
+def test_a_relay_is_held_against_the_plainest_one_on_the_same_frames() -> None:
+    command = [sys.executable, "-m", "bench.relay", "--quick", "--json"]
+    # LiteLLM needs an environment of its own.
+    environment = {**os.environ, "REALTIME_SPEND_BENCH_WITHOUT": "litellm"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, timeout=110, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    stream, trip, memory = json.loads(done.stdout)
+    ways = ["direct", "realtime-spend relay", "aiohttp pass-through"]
+    names = [f"{size} KB: {way}" for size in (1, 8, 40) for way in ways]
+    assert [row[0] for row in stream["rows"]] == [row[0] for row in trip["rows"]] == names
+    for table in (stream, trip):
+        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+        ratios = [float(row["of aiohttp's"]) for row in rows if row["of aiohttp's"]]
+        assert len(ratios) == 6
+        assert min(ratios) > 0
+    assert [row[0] for row in memory["rows"]] == ways[1:]
 
 
 def test_all_tables_are_printed_with_the_machine() -> None:

@@ -1,0 +1,89 @@
+"""The recipe for browsers with WebRTC, run as it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from tests.sideband.conftest import costs, has_begun, records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sideband.conftest import Calling
+
+    from realtime_spend.simulator import Simulator
+
+_RECIPE = Path(__file__).resolve().parents[2] / "examples" / "webrtc_calls.py"
+_OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+_PATIENCE = 30.0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _are(number: int, found: Callable[[], list[Any]]) -> bool:
+    return len(found()) == number
+
+
+async def _offered(url: str, user: str) -> str:
+    """Offer a call as a browser does, as soon as somebody listens; return the id that the answer does not tell it."""
+    async with aiohttp.ClientSession() as http, asyncio.timeout(_PATIENCE):
+        while True:
+            try:
+                async with http.post(url, data=_OFFER, headers={"X-User": user}) as answer:
+                    assert answer.status == 201
+                    assert answer.content_type == "application/sdp"
+                    assert "Location" not in answer.headers
+                    return await answer.text()
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.05)
+
+
+async def test_each_browser_is_metered_by_the_server_that_set_up_its_call(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    port, ledger = _free_port(), tmp_path / "ledger"
+    surroundings = {
+        "OPENAI_API_KEY": "sk-of-the-server",
+        "OPENAI_BASE_URL": f"{simulator.url}/v1",
+        "REALTIME_SPEND_LEDGER": str(ledger),
+        "PORT": str(port),
+    }
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, _RECIPE, env={**os.environ, **surroundings}, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        for number, user in enumerate(("ada", "bob"), 1):
+            assert (await _offered(f"http://127.0.0.1:{port}/call", user)).startswith("v=0")
+            await has_begun(partial(_are, number, lambda: simulator.truth.as_json()["sessions"]))
+            call = simulator.truth.as_json()["sessions"][-1]["call_id"]
+            async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}&webrtcfilter=on") as browser:
+                await browser.say()
+                await browser.until("response.output_audio_transcript.done")
+                assert "response.done" not in browser.types()
+            await has_begun(partial(_are, number, lambda: records(ledger)))
+        program.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(program.wait(), _PATIENCE) == 0
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
+    written, truth = records(ledger), simulator.truth.as_json()
+    assert costs(written) == costs(truth["usages"])
+    assert [(record["attributes"], record["source"]) for record in written] == [
+        ({"user": "ada"}, "openai.sideband"),
+        ({"user": "bob"}, "openai.sideband"),
+    ]
+    assert {record["model"] for record in written} == {"gpt-realtime"}
