@@ -201,16 +201,16 @@ class Relay:
         joined = False
         try:
             head, status = await answered(reader, call.written(), settings.limits.handshake)
-            joined = status == HTTPStatus.SWITCHING_PROTOCOLS
-            if not joined:
+            if status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._count("relay.upstream_refused")
                 await pass_refusal_on(door, reader, head, status, is_our_key=call.known is not None)
+            elif not door.is_gone:
+                door.transport.write(head + END_OF_HEAD)
+                self._join(door, reader, call, place)
+                joined = True
         finally:
             if not joined:
                 reader.transport.abort()
-        if joined:
-            door.transport.write(head + END_OF_HEAD)
-            self._join(door, reader, call, place)
         return joined
 
     def _join(self, door: Door, reader: HeadReader, call: Call, place: Place) -> None:
@@ -226,7 +226,7 @@ class Relay:
             count=self._count,
             on_end=lambda: self._leave(place),
         )
-        place.session.begin(from_client=door.rest, from_upstream=reader.rest)
+        place.session.begin(door, reader)
 
     def _leave(self, place: Place) -> None:
         place.leave()
