@@ -259,3 +259,92 @@ async def test_a_token_that_is_a_trap_is_refused_as_any_other(token: str, relay_
         assert peer.status == 401
         assert json.loads(await peer.to_the_end())["error"]["code"] == "token_invalid"
     assert running.meter.errors() == {"relay.token_invalid": 1}
+
+
+# --- Taking up room ---------------------------------------------------------------------------------------------------
+
+
+async def test_connections_that_say_nothing_keep_nobody_out(relay_to: RelayTo) -> None:
+    async with (
+        upstream(_silent) as server,
+        relay_to(server.url, limits=replace(_QUICK, at_the_door=5)) as running,
+    ):
+        silent = [await asyncio.open_connection(*running.address) for _ in range(5)]
+        silent[0][1].write(b"GET /v1/realtime HTTP/1.1\r\n")
+        for _ in range(3):
+            async with client(running.relay.port, _HEALTH) as peer:
+                assert peer.status == 200
+            async with client(running.relay.port) as peer:
+                assert peer.status == 101
+        # Who has waited longest had to go, and the others need not.
+        assert await silent[0][0].read() == b""
+        assert running.meter.errors()["relay.crowded_out"] == 1
+        for _, writer in silent:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_who_is_refused_in_mid_sentence_still_gets_the_answer(relay_to: RelayTo) -> None:
+    head = b"POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with (
+        upstream(_silent) as server,
+        relay_to(server.url) as running,
+    ):
+        _, port = running.address
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            writer.write(b"a body that comes slowly")
+            await writer.drain()
+        writer.write_eof()
+        assert (await reader.read()).startswith(b"HTTP/1.1 426 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_that_comes_while_the_relay_stops_is_told_so(relay_to: RelayTo) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await answer.wait()
+        writer.write(accepted(key_of(head)))
+        await reader.read()
+
+    async with (
+        upstream(talk, accepts=False) as server,
+        relay_to(server.url, limits=replace(_QUICK, ending=3.0)) as running,
+    ):
+        coming = asyncio.create_task(_first_frame(running.relay.port))
+        await asked.wait()
+        stopping = asyncio.create_task(running.relay.stop())
+        await asyncio.sleep(0.05)
+        answer.set()
+        said = await coming
+        await stopping
+    assert struct.unpack(">H", said[2:4])[0] == 1001
+
+
+async def _first_frame(port: int) -> bytes:
+    async with client(port) as peer:
+        return await peer.read(4)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "204 No Content"])
+async def test_the_relays_key_opens_no_other_answer_than_a_session(status: str, relay_to: RelayTo) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 7\r\n\r\nprivate".encode())
+        await reader.read()
+
+    async with (
+        upstream(talk, accepts=False) as server,
+        relay_to(server.url, tokens=_check(), keys=_KEYS) as running,
+        client(running.relay.port, _bearer()) as peer,
+    ):
+        assert peer.status == 502
+        said = await peer.to_the_end()
+    assert b"private" not in said
+    assert json.loads(said)["error"]["code"] == "upstream_no_websocket"
