@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from realtime_spend.relay.credentials import credentials, without_credentials
-from realtime_spend.relay.doors import HeadError, HeadReader
+from realtime_spend.relay.doors import Discarding, HeadError, HeadReader
 from realtime_spend.relay.handshake import END_OF_HEAD, length_of, status_of, written_request
 from realtime_spend.relay.refusals import RefusedError
 
@@ -77,7 +76,14 @@ async def answered(reader: HeadReader, request: bytes, seconds: float) -> tuple[
 
 
 async def pass_refusal_on(door: Door, reader: HeadReader, head: bytes, status: int, *, is_our_key: bool) -> None:
-    """Let the client see why the upstream refuses: all of its answer, unless either of them closes before."""
+    """Let the client see why the upstream refuses: all of its answer, unless either of them closes before.
+
+    What the client says meanwhile reaches nobody: a second request would be one that nobody has checked.
+    """
+    if is_our_key and status < HTTPStatus.BAD_REQUEST:
+        # It was no session that it was asked for: what else a key opens is none of the client's business.
+        sentence = "the upstream answered, but not with a WebSocket"
+        raise RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_no_websocket", sentence)
     if is_our_key and status in _ABOUT_THE_KEY:
         # The key is the relay's, and what is wrong with it none of the client's business.
         sentence = "the upstream refuses the key of this relay"
@@ -85,14 +91,15 @@ async def pass_refusal_on(door: Door, reader: HeadReader, head: bytes, status: i
     door.transport.write(head + END_OF_HEAD + reader.rest)
     length = length_of(head)
     answering = _Passing(door.transport, None if length is None else length - len(reader.rest))
-    asking = _Passing(reader.transport, None)
-    reader.transport.set_protocol(answering)
-    door.transport.set_protocol(asking)
+    asking = Discarding(source=reader.transport)
+    reader.hand_over(answering)
+    door.hand_over(asking)
     for transport in (reader.transport, door.transport):
         transport.resume_reading()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_REFUSED_SECONDS):
-            await asyncio.wait((answering.over, asking.over), return_when=asyncio.FIRST_COMPLETED)
+    waiting = [asyncio.create_task(each.over.wait()) for each in (answering, asking)]
+    await asyncio.wait(waiting, timeout=_REFUSED_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 class _Passing(asyncio.Protocol):
@@ -100,9 +107,9 @@ class _Passing(asyncio.Protocol):
 
     def __init__(self, to: asyncio.Transport, left: int | None) -> None:
         self._to, self._left = to, left
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over = asyncio.Event()
         if left is not None and left <= 0:
-            self._end()
+            self.over.set()
 
     def data_received(self, data: bytes) -> None:
         if not self._to.is_closing():
@@ -110,17 +117,13 @@ class _Passing(asyncio.Protocol):
         if self._left is not None:
             self._left -= len(data)
             if self._left <= 0:
-                self._end()
+                self.over.set()
 
     def eof_received(self) -> None:
-        self._end()
+        self.over.set()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - it is over in any case
-        self._end()
-
-    def _end(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
+        self.over.set()
 
 
 def _silent() -> RefusedError:

@@ -24,7 +24,9 @@ class HeadReader(asyncio.Protocol):
     def __init__(self) -> None:
         self.head: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.rest = b""
+        self.is_gone = False
         self._came = bytearray()
+        self._successor: asyncio.BaseProtocol | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
@@ -54,10 +56,52 @@ class HeadReader(asyncio.Protocol):
             self.transport.pause_reading()
             self.head.set_exception(HeadError("this is no HTTP, or too much of it"))
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - it is gone in any case
+    def connection_lost(self, error: Exception | None) -> None:
         """The peer has gone."""
+        self.is_gone = True
         if not self.head.done():
             self.head.set_exception(HeadError)
+        if self._successor is not None:
+            # With TLS the loop decides whom it tells before it does.
+            self._successor.connection_lost(error)
+
+    def hand_over(self, successor: asyncio.BaseProtocol) -> None:
+        """Let another protocol take what comes from now on; a peer that has gone by now is told of to it too."""
+        self._successor = successor
+        self.transport.set_protocol(successor)
+        if self.is_gone:
+            asyncio.get_running_loop().call_soon(successor.connection_lost, None)
+
+
+class Discarding(asyncio.Protocol):
+    """Takes what a peer still says and keeps none of it, until it says that this is all, or is gone.
+
+    Whoever closes a connection on which something has come that nobody has read resets it, and the last answer with it.
+    """
+
+    def __init__(self, source: asyncio.Transport | None = None) -> None:
+        # Where that what is written to this peer comes from.
+        self._source = source
+        self.over = asyncio.Event()
+
+    def eof_received(self) -> bool:
+        """It says no more, and may still be listening."""
+        self.over.set()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - it is over in any case
+        """It is gone."""
+        self.over.set()
+
+    def pause_writing(self) -> None:
+        """It does not take what is for it."""
+        if self._source is not None:
+            self._source.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It has taken what was for it."""
+        if self._source is not None:
+            self._source.resume_reading()
 
 
 class Door(HeadReader):

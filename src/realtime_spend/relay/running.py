@@ -20,6 +20,7 @@ from realtime_spend.identity import Identity
 from realtime_spend.metering import Metering
 from realtime_spend.rate_cards import load_book
 from realtime_spend.relay.server import Relay
+from realtime_spend.relay.workers import URGENT
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.flusher import Flusher
 from realtime_spend.sinks.ledger import Ledger
@@ -142,11 +143,17 @@ async def _relay(
     asked, urged = asyncio.Event(), asyncio.Event()
 
     def end() -> None:
-        # The second time somebody does not want to wait.
-        (urged if asked.is_set() else asked).set()
+        # The second time somebody does not want to wait; a worker may get the same signal from several.
+        (urged if asked.is_set() and parent is None else asked).set()
+
+    def hurry() -> None:
+        asked.set()
+        urged.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    if parent is not None:
+        loop.add_signal_handler(URGENT, hurry)
     await relay.start(listening)
     announce(relay.port)
     watching = None if parent is None else asyncio.create_task(_end_with_parent(parent, end))

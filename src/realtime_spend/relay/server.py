@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import hashlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core.endpoints import recognise
 from realtime_spend.relay.baggage import baggage_of
 from realtime_spend.relay.calling import Call, answered, connected, pass_refusal_on
 from realtime_spend.relay.credentials import offered_key
-from realtime_spend.relay.doors import Door, HeadError
 from realtime_spend.relay.endings import Ending
-from realtime_spend.relay.handshake import END_OF_HEAD, check_upgrade, read_request
-from realtime_spend.relay.refusals import RefusedError, answer, refusal
+from realtime_spend.relay.entrance import Entrance, say
+from realtime_spend.relay.handshake import END_OF_HEAD, check_upgrade
+from realtime_spend.relay.refusals import RefusedError, answer
 from realtime_spend.relay.register import Register
 from realtime_spend.relay.session import RelayedSession, SpendingWatcher
 
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
     from realtime_spend.core.endpoints import Endpoint, ExtraEndpoint
     from realtime_spend.metering import Metering
-    from realtime_spend.relay.doors import HeadReader
+    from realtime_spend.relay.doors import Door, HeadReader
     from realtime_spend.relay.handshake import Request
     from realtime_spend.relay.register import Place
     from realtime_spend.relay.settings import RelaySettings, Upstream
     from realtime_spend.relay.tokens import Known, TokenCheck
 
 _SLOWEST_LOOK, _QUICKEST_LOOK = 1.0, 0.05
-# Connections that have yet to say what they want, beside the sessions.
-_MOST_AT_THE_DOOR = 1_000
+# The rest of a TLS connection that is closed is waited for so long, instead of half a minute.
+_TLS_CLOSING_SECONDS = 5.0
+_LAST_SECONDS = 1.0
 
 
 class Relay:
@@ -54,10 +55,17 @@ class Relay:
         self._endpoints, self._baggage_keys = endpoints, baggage_keys
         self._count, self._on_session = count, on_session
         self.register = Register(settings.limits)
-        self._doors: set[asyncio.Task[None]] = set()
+        self._entrance = Entrance(
+            self._admit,
+            seconds=settings.limits.handshake,
+            most=settings.limits.at_the_door,
+            count=count,
+            containment=metering.containment,
+        )
         self._server: asyncio.Server | None = None
         self._looking: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
+        self._is_stopping = False
 
     @property
     def port(self) -> int:
@@ -69,12 +77,13 @@ class Relay:
     async def start(self, listening: socket.socket | None = None) -> None:
         """Listen, on a socket that is bound already if there is one."""
         loop, settings = asyncio.get_running_loop(), self._settings
-        if listening is not None:
-            self._server = await loop.create_server(self._door, sock=listening, ssl=settings.tls, backlog=1024)
-        else:
-            self._server = await loop.create_server(
-                self._door, settings.host, settings.port, ssl=settings.tls, backlog=1024
-            )
+        where: dict[str, Any] = (
+            {"host": settings.host, "port": settings.port} if listening is None else {"sock": listening}
+        )
+        if settings.tls is not None:
+            where["ssl_handshake_timeout"] = settings.limits.handshake
+            where["ssl_shutdown_timeout"] = _TLS_CLOSING_SECONDS
+        self._server = await loop.create_server(self._entrance.door, ssl=settings.tls, backlog=1024, **where)
         self._looking = asyncio.create_task(self._look())
 
     async def drain(self, seconds: float) -> None:
@@ -86,22 +95,25 @@ class Relay:
 
     async def stop(self) -> None:
         """Ask every session to end, see that it does, and stop listening."""
-        self.register.is_draining = True
+        self.register.is_draining = self._is_stopping = True
         for session in self.register.sessions:
             session.end(Ending.DRAINED)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.limits.ending + 1):
                 await self._emptied()
-        for task in [*self._doors, *([self._looking] if self._looking else [])]:
-            task.cancel()
-        await asyncio.gather(*self._doors, return_exceptions=True)
+        if self._looking is not None:
+            self._looking.cancel()
+        await self._entrance.close()
         for session in self.register.sessions:
             session.cut()
         # Whoever is cut is told so by the loop, in its next turn.
         await asyncio.sleep(0)
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            # From Python 3.12 on it waits for every connection, and some client may never read its answer.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await self._server.wait_closed()
 
     async def _emptied(self) -> None:
         while len(self.register):
@@ -121,46 +133,10 @@ class Relay:
 
     # --- A client comes in --------------------------------------------------------------------------------------------
 
-    def _door(self) -> Door:
-        return Door(self._come_in)
-
-    def _come_in(self, door: Door) -> None:
-        if len(self._doors) >= _MOST_AT_THE_DOOR:
-            door.transport.abort()
-            return
-        task = asyncio.create_task(self._serve(door))
-        self._doors.add(task)
-        task.add_done_callback(self._doors.discard)
-
-    async def _serve(self, door: Door) -> None:
-        joined = False
-        try:
-            async with asyncio.timeout(self._settings.limits.handshake):
-                head = await door.head
-            joined = await self._admit(door, read_request(head))
-        except RefusedError as refused:
-            self._count(f"relay.{refused.code}")
-            self._say(door, refusal(refused))
-        except TimeoutError:
-            slow = RefusedError(HTTPStatus.REQUEST_TIMEOUT, "slow_handshake", "the request did not come in time")
-            self._say(door, refusal(slow))
-        except HeadError:
-            self._say(door, refusal(RefusedError(HTTPStatus.BAD_REQUEST, "bad_handshake", "this is no HTTP request")))
-        except Exception:  # noqa: BLE001 - one client's handshake must not end the relay
-            self._metering.containment.failed("relaying_a_handshake")
-            door.transport.abort()
-        finally:
-            if not joined:
-                door.transport.close()
-
-    def _say(self, door: Door, what: bytes) -> None:
-        if not door.transport.is_closing():
-            door.transport.write(what)
-
     async def _admit(self, door: Door, request: Request) -> bool:
         """Answer a request, or join it with its upstream and return True."""
         if request.method == b"GET" and request.path in {"/healthz", "/readyz"}:
-            self._say(door, self._health(request.path))
+            say(door, self._health(request.path))
             return False
         upstream, endpoint = self._upstream_of(request)
         check_upgrade(request)
@@ -201,16 +177,16 @@ class Relay:
         joined = False
         try:
             head, status = await answered(reader, call.written(), settings.limits.handshake)
-            joined = status == HTTPStatus.SWITCHING_PROTOCOLS
-            if not joined:
+            if status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._count("relay.upstream_refused")
                 await pass_refusal_on(door, reader, head, status, is_our_key=call.known is not None)
+            elif not door.is_gone:
+                door.transport.write(head + END_OF_HEAD)
+                self._join(door, reader, call, place)
+                joined = True
         finally:
             if not joined:
                 reader.transport.abort()
-        if joined:
-            door.transport.write(head + END_OF_HEAD)
-            self._join(door, reader, call, place)
         return joined
 
     def _join(self, door: Door, reader: HeadReader, call: Call, place: Place) -> None:
@@ -226,7 +202,10 @@ class Relay:
             count=self._count,
             on_end=lambda: self._leave(place),
         )
-        place.session.begin(from_client=door.rest, from_upstream=reader.rest)
+        place.session.begin(door, reader)
+        if self._is_stopping:
+            # It was late: the others have been told.
+            place.session.end(Ending.DRAINED)
 
     def _leave(self, place: Place) -> None:
         place.leave()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.pricing import Priced
     from realtime_spend.metering import Metering
+    from realtime_spend.relay.doors import HeadReader
     from realtime_spend.relay.settings import Limits
 
 # What a server has sent before it knows that its client is gone is billed: it is read before the connection is left.
@@ -73,18 +74,20 @@ class RelayedSession:
         # Only where something may have to be done after a message is each looked at.
         self.awaits_attention = limits.spend is not None
 
-    def begin(self, *, from_client: bytes, from_upstream: bytes) -> None:
+    def begin(self, client: HeadReader, upstream: HeadReader) -> None:
         """Pass on, beginning with what has come after the handshakes."""
-        self._client.transport.set_protocol(self._client)
-        self._upstream.transport.set_protocol(self._upstream)
+        client.hand_over(self._client)
+        upstream.hand_over(self._upstream)
         self._watcher.opened()
         if self._limits.total is not None:
             self._timers.append(self._loop.call_later(self._limits.total, self.end, Ending.TOO_LONG))
-        for leg, data in ((self._upstream, from_upstream), (self._client, from_client)):
+        for leg, data in ((self._upstream, upstream.rest), (self._client, client.rest)):
             if data:
                 leg.data_received(data)
-        self._client.go_on()
-        self._upstream.go_on()
+        for leg in (self._client, self._upstream):
+            # That may have been more already than the other side takes at once.
+            if not leg.is_held_back:
+                leg.go_on()
 
     def look(self, now: float) -> None:
         """Now and then: end a session in which nothing happens, or whose client takes nothing."""
@@ -138,7 +141,7 @@ class RelayedSession:
     def ended(self, leg: Leg) -> None:
         """One side sends no more."""
         other = leg.other
-        other.finish_writing()
+        self._finish(other)
         if other.has_ended:
             for each in (leg, other):
                 each.transport.close()
@@ -152,7 +155,9 @@ class RelayedSession:
             self._watcher.closed()
             if self._tap.is_unreadable:
                 self._count("relay.unreadable_frame")
-            if error is not None:
+            if self.ending is not None:
+                self._finish(other)
+            elif error is not None:
                 other.reset()
             elif not other.is_lost:
                 # What is on its way to the client still gets there.
@@ -165,6 +170,11 @@ class RelayedSession:
                 timer.cancel()
             self._timers.clear()
             self._on_end()
+
+    def _finish(self, leg: Leg) -> None:
+        """Tell a peer that nothing more comes. Who was told why it ends is waited for: it may be in mid-sentence."""
+        if self.ending is None or leg.transport.can_write_eof():
+            leg.finish_writing()
 
     def _read_the_rest(self) -> None:
         upstream = self._upstream

@@ -71,6 +71,8 @@ class Limits:
     handshake: float = 10.0
     # How long one side may leave what is for it unread.
     unread: float | None = 60.0
+    # Connections that have yet to say what they want, beside the sessions.
+    at_the_door: int = 1_000
     # From the request to end until what is still open is cut.
     ending: float = 5.0
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
+import traceback
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# A terminal, or who ends a service, sends its signal to the workers too: so the parent has one of its own for haste.
+URGENT = signal.SIGUSR1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 # A worker that lives no longer than this is not replaced again and again.
 _TOO_SHORT_SECONDS = 2.0
 _MOST_SHORT_LIVES = 5
 _BACKLOG = 1_024
+_SET_WRONG = 2
 
 
 def bound(host: str, port: int, count: int) -> list[socket.socket]:
@@ -49,14 +54,20 @@ def run_workers(sockets: list[socket.socket], work: Callable[[socket.socket], No
     while workers:
         number = signal.sigwait(_SIGNALS)
         if number != signal.SIGCHLD:
-            is_ending = True
             for process in workers:
-                os.kill(process, number)
+                os.kill(process, URGENT if is_ending else signal.SIGTERM)
+            is_ending = True
             continue
         for process, exited in _ended(list(workers)):
             listening, begun = workers.pop(process)
             if is_ending:
                 status = max(status, exited)
+                continue
+            if exited == _SET_WRONG:
+                # It has said what; another one would say it again.
+                is_ending, status = True, exited
+                for other in workers:
+                    os.kill(other, signal.SIGTERM)
                 continue
             short_lives = short_lives + 1 if time.monotonic() - begun < _TOO_SHORT_SECONDS else 0
             if short_lives >= _MOST_SHORT_LIVES:
@@ -78,6 +89,11 @@ def _fork(listening: socket.socket, work: Callable[[socket.socket], None]) -> in
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         work(listening)
         status = 0
+    except ValueError as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201 - who asked for workers is to know
+        status = _SET_WRONG
+    except Exception:  # noqa: BLE001 - nobody is above to say it
+        traceback.print_exc()
     finally:
         # What the parent has yet to write is the parent's to write.
         os._exit(status)
@@ -88,5 +104,6 @@ def _ended(processes: list[int]) -> list[tuple[int, int]]:
     for process in processes:
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
-            found.append((process, os.waitstatus_to_exitcode(status) and 1))
+            exited = os.waitstatus_to_exitcode(status)
+            found.append((process, exited if exited in (0, _SET_WRONG) else 1))
     return found
