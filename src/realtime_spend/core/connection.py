@@ -135,6 +135,10 @@ class Connection:
         if self.is_closed:
             return _NOTHING
         self.is_closed = True
+        if self._session.id is None and self.endpoint.session is not None:
+            # Nothing was ever told on it, and yet the session was there.
+            self._enter(self.endpoint.session, at)
+            running_total.take_live(self.endpoint, self._session, {"type": live.STARTED})
         return self._part(at)
 
     def _session_event(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
@@ -201,6 +205,9 @@ class Connection:
         kind = Kind.TRANSLATION if service is Service.TRANSLATION else Kind.LIVE
         if session.id is None or session.total is not None or not (session.is_live or service is Service.TRANSLATION):
             return []
+        if self._sessions.is_measured(self.endpoint, session.id):
+            # Another socket has heard it, which is closed already.
+            return []
         usage = Usage(kind=kind, id=session.id, status=None, reported=Reported.MISSING)
         return [(usage, self.named)]
 
@@ -219,7 +226,8 @@ class Connection:
     def _grown(self, at: int, *, waits: bool = True) -> Sequence[Learned]:
         """Return how much a running total has grown, as soon as somebody has said whose it is."""
         session = self._session
-        if waits and (session.id is None or session.model is None):
+        model = session.model or self.endpoint.requested_model
+        if waits and (session.id is None or model is None):
             return _NOTHING
         return running_total.grown(self._sessions, self.endpoint, session, self.named, at)
 

@@ -183,11 +183,18 @@ class Sessions:
             before = self._totals.get(key)
             if before is None or total > before:
                 self._totals[key] = total
+                # What is forgotten is what has been silent for longest: a session that goes on would be counted anew.
+                self._totals.move_to_end(key)
             if len(self._totals) > _MOST_USAGES_REMEMBERED:
                 self._totals.popitem(last=False)
         if before is None:
             return total, True
         return max(money.subtract(total, before), money.ZERO), False
+
+    def is_measured(self, endpoint: Endpoint, session_id: str) -> bool:
+        """Whether a running total of this session has been taken."""
+        with self._lock:
+            return (endpoint.place, session_id) in self._totals
 
     def begin_anew(self) -> None:
         """In a forked child: a lock that another thread held at the fork would be held for ever."""
