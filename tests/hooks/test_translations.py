@@ -139,7 +139,8 @@ async def by_websockets_in_threads(url: str, say: Callable[[bytes], Iterator[byt
 
 async def by_websocket_client(url: str, say: Callable[[bytes], Iterator[bytes | memoryview]]) -> None:
     def talk() -> None:
-        with contextlib.closing(websocket.create_connection(url)) as socket:
+        socket = websocket.create_connection(url)
+        with contextlib.closing(socket), contextlib.closing(socket.sock):
             for _ in range(3):
                 for opcode, last, piece in framed([bytes(piece) for piece in say(_CHUNK)]):
                     socket.send_frame(websocket.ABNF.create_frame(piece, opcode, last))
