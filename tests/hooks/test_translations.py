@@ -116,7 +116,7 @@ def test_whatever_library_sends_the_audio(
 _CHUNK = json.dumps({"type": "session.input_audio_buffer.append", "audio": audio(700)}).encode()
 
 
-async def by_websockets(url: str, say: Callable[[bytes], Iterator[bytes | memoryview]]) -> None:
+async def by_websockets(url: str, say: Callable[[bytes], Any]) -> None:
     async with websockets.connect(url, proxy=None) as socket:
         for _ in range(3):
             await socket.send(say(_CHUNK))
@@ -125,7 +125,7 @@ async def by_websockets(url: str, say: Callable[[bytes], Iterator[bytes | memory
             pass
 
 
-async def by_websockets_in_threads(url: str, say: Callable[[bytes], Iterator[bytes | memoryview]]) -> None:
+async def by_websockets_in_threads(url: str, say: Callable[[bytes], Any]) -> None:
     def talk() -> None:
         with connect_in_threads(url, proxy=None) as socket:
             for _ in range(3):
@@ -137,10 +137,11 @@ async def by_websockets_in_threads(url: str, say: Callable[[bytes], Iterator[byt
     await asyncio.to_thread(talk)
 
 
-async def by_websocket_client(url: str, say: Callable[[bytes], Iterator[bytes | memoryview]]) -> None:
+async def by_websocket_client(url: str, say: Callable[[bytes], Any]) -> None:
     def talk() -> None:
         socket = websocket.create_connection(url)
-        with contextlib.closing(socket), contextlib.closing(socket.sock):
+        with contextlib.ExitStack() as stack:
+            stack.callback(socket.shutdown)
             for _ in range(3):
                 for opcode, last, piece in framed([bytes(piece) for piece in say(_CHUNK)]):
                     socket.send_frame(websocket.ABNF.create_frame(piece, opcode, last))

@@ -106,7 +106,10 @@ async def test_what_is_not_signed_as_it_must_be_is_refused_and_nothing_is_listen
         assert await posted(url, body, signature(body, _SECRET, now + 3600)) == 400
         for name in good:
             assert await posted(url, body, {key: value for key, value in good.items() if key != name}) == 400
-        assert await posted(url, body, {**good, "webhook-timestamp": "soon"}) == 400
+        for odd in ("soon", "nan", "1e400", "9" * 6000, "\u0661\u0662"):
+            assert await posted(url, body, {**good, "webhook-timestamp": odd}) == 400
+        for odd in ("", "v1", "v1,", "v1,\u00e9", "v2,x v1,\u00e9", "\u00e9"):
+            assert await posted(url, body, {**good, "webhook-signature": odd}) == 400
         assert await posted(url, b"\xff\xfe", signature(b"\xff\xfe", _SECRET)) == 400
         assert await posted(url, b" " * 300_000, {}) == 413
         assert followed.calls == []

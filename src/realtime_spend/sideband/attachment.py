@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -85,6 +86,7 @@ class Attachment:
         self._patience = patience or Patience()
         self._asks = self._is_due = asks
         self._is_webrtc = is_webrtc
+        self._host, self._has_warned = urlsplit(self._url).hostname, False
         self._wait = self._patience.least
         self.sockets = 0
         """How many there were until now."""
@@ -162,10 +164,19 @@ class Attachment:
             if status in _UNKNOWN and self.sockets:
                 return End.GONE
             patience = self._patience.call if status in _UNKNOWN else self._patience.service
+            self._warn(status, patience)
             if time.monotonic() - since + self._wait > patience:
                 return End.NOT_FOUND if status in _UNKNOWN else End.UNREACHABLE
             if not self.sockets:
                 await self._pause()
+
+    def _warn(self, status: int | None, patience: float) -> None:
+        """Say once why nothing happens: whoever has just started it would wait for long without a word."""
+        if self._has_warned or self.sockets or status in _UNKNOWN:
+            return
+        self._has_warned = True
+        why = "cannot be reached" if status is None else f"answers with {status}"
+        _log.warning("%s %s; it is tried again for %.0f seconds", self._host, why, patience)
 
     async def _pause(self) -> None:
         """Wait longer each time: a service that lets everybody in and throws everybody out is not to be run against."""

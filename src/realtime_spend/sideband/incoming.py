@@ -47,6 +47,7 @@ class Incoming:
         self._follow, self._most = follow, most
         self._headers = {name.lower(): attribute for name, attribute in (headers or {}).items()}
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._is_draining = False
 
     def application(self, path: str) -> web.Application:
         """Return what answers at `path`, and at `/healthz`."""
@@ -61,6 +62,12 @@ class Incoming:
         """The calls that are listened to."""
         return tuple(self._following)
 
+    async def drain(self, seconds: float) -> None:
+        """Take no further calls, and wait until those there are have ended, or so long."""
+        self._is_draining = True
+        if tasks := list(self._following.values()):
+            await asyncio.wait(tasks, timeout=seconds)
+
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()
         if not self._verify(body, request.headers):
@@ -69,8 +76,10 @@ class Incoming:
         if call is None or call in self._following:
             # Another event, or the same once more: nothing to do, and nothing to be sent again.
             return web.Response()
-        if len(self._following) >= self._most:
-            return web.Response(status=503, text="Too many calls are listened to.\n")
+        if self._is_draining or len(self._following) >= self._most:
+            # The provider tells it again later, and another process may take it then.
+            why = "This process is about to end." if self._is_draining else "Too many calls are listened to."
+            return web.Response(status=503, text=f"{why}\n")
         with attributed(**self._attributes(data)):
             # A task has the context that it is made in, and so whose call it is.
             self._following[call] = asyncio.create_task(self._listen(call))
@@ -95,7 +104,8 @@ class Incoming:
         return found
 
     async def _say_health(self, _request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "calls": len(self._following)})
+        status = "draining" if self._is_draining else "ok"
+        return web.json_response({"status": status, "calls": len(self._following)})
 
     async def _end(self, _application: web.Application) -> None:
         tasks = list(self._following.values())
@@ -125,8 +135,8 @@ def _verifier(secret: str) -> Callable[[bytes, Mapping[str, str]], bool]:
     def is_signed(body: bytes, headers: Mapping[str, str]) -> bool:
         try:
             webhooks.verify_signature(body, headers)
-        except (InvalidWebhookSignatureError, ValueError):
-            # ValueError: a header that it takes is missing, or the body is no text.
+        except (InvalidWebhookSignatureError, ValueError, TypeError):
+            # ValueError: a header that it takes is missing, or the body is no text. TypeError: a header is not ASCII.
             return False
         return True
 

@@ -66,8 +66,8 @@ def _of_azure(endpoint: str) -> str:
 def _credentials(environment: Mapping[str, str], *, is_azure: bool) -> dict[str, str]:
     if not is_azure:
         return {"Authorization": f"Bearer {_key(environment, 'OPENAI_API_KEY')}"}
-    if token := environment.get("AZURE_OPENAI_AD_TOKEN", "").strip():
-        return {"Authorization": f"Bearer {token}"}
+    if environment.get("AZURE_OPENAI_AD_TOKEN", "").strip():
+        return {"Authorization": f"Bearer {_key(environment, 'AZURE_OPENAI_AD_TOKEN')}"}
     return {"api-key": _key(environment, "AZURE_OPENAI_API_KEY")}
 
 
@@ -75,4 +75,7 @@ def _key(environment: Mapping[str, str], name: str) -> str:
     key = environment.get(name, "").strip()
     if not key:
         raise ValueError(f"{name} is not set; set it to a key of the project that the call is in")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        # It could be sent in no header.
+        raise ValueError(f"{name} holds no key; set it to a key of the project that the call is in")
     return key
