@@ -208,9 +208,34 @@ def test_what_a_delegated_model_used_is_that_models_own() -> None:
     assert missing.usage.kind is Kind.LIVE
 
 
+def test_a_delegated_response_that_is_never_finished_is_lost_at_its_own_model() -> None:
+    def told(kind: str, id_: str) -> dict[str, Any]:
+        response = {"id": id_, "model": "gpt-5.4-mini", "usage": {"input_tokens": 5, "output_tokens": 1}}
+        return {"type": "response.event", "event": {"type": kind, "response": response}}
+
+    sessions = Sessions()
+    own, beside = Connection(endpoint(), sessions), Connection(endpoint("/v1/live/sessions/live_1/attach"), sessions)
+    # The sideband lags behind: what has ended elsewhere begins and ends once more, and is neither lost nor counted.
+    found = metered(own, started(), told("response.created", "resp_1"), told("response.completed", "resp_1"))
+    found += metered(
+        beside,
+        told("response.created", "resp_1"),
+        told("response.completed", "resp_1"),
+        told("response.created", "resp_2"),
+        closed(3),
+    )
+    responses = [item for item in found if item.usage.kind is Kind.RESPONSE]
+    assert [(item.usage.id, item.usage.reported, item.named.said) for item in responses] == [
+        ("resp_1", Reported.REPORTED, "gpt-5.4-mini"),
+        ("resp_2", Reported.LOST, "gpt-5.4-mini"),
+    ]
+
+
 @pytest.mark.parametrize(
     "event",
     [
+        {"type": "response.event", "event": {"type": "response.created", "response": {}}},
+        {"type": "response.event", "event": {"type": "response.created"}},
         {"type": "response.event"},
         {"type": "response.event", "event": []},
         {"type": "response.event", "event": {"type": ["response.completed"], "response": {}}},

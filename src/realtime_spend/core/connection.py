@@ -124,7 +124,7 @@ class Connection:
 
     def begin_anew(self) -> None:
         """In a forked child: what was begun before the fork is the parent's to account for."""
-        self._session.open, self._session.awaited = {}, {}
+        self._session.open, self._session.delegated, self._session.awaited = {}, {}, {}
 
     def abandon(self) -> None:
         """Take nothing any more, not even the end."""
@@ -187,6 +187,13 @@ class Connection:
         ]
         unfinished += [
             (
+                Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST),
+                Named(requested=None, said=model),
+            )
+            for response_id, model in session.delegated.items()
+        ]
+        unfinished += [
+            (
                 Usage(kind=Kind.TRANSCRIPTION, id=f"{item_id}#0", status=None, reported=Reported.MISSING),
                 _transcribing(model),
             )
@@ -196,7 +203,7 @@ class Connection:
             # What another socket has made good is neither lost nor, since no event told it here, a repetition.
             if self._sessions.accept(self.endpoint, usage):
                 learned.append(Metered(usage=usage, named=named, session=session.id, at=at))
-        session.open, session.awaited = {}, {}
+        session.open, session.delegated, session.awaited = {}, {}, {}
         return learned
 
     def _unreported(self) -> list[tuple[Usage, Named]]:
@@ -232,9 +239,11 @@ class Connection:
         return running_total.grown(self._sessions, self.endpoint, session, self.named, at)
 
     def _delegated(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
-        done = live.delegated(event)
+        session, done = self._session, live.delegated(event)
         if done is None:
-            return _NOTHING
+            begun = live.delegated_to(event)
+            return _NOTHING if begun is None else self._remember(session.delegated, *begun)
+        session.delegated.pop(done.id or "", None)
         amounts, raw = read_usage(done.usage, text_output=True)
         reported = Reported.MISSING if amounts.is_missing else Reported.REPORTED
         usage = Usage(Kind.RESPONSE, done.id or events.name(event.get("event_id")), done.status, reported, amounts, raw)

@@ -93,7 +93,7 @@ _Key = tuple[_Place, Kind, str]
 class Session:
     """What is known of one session.
 
-    `open` maps responses begun to when they were. `added` and `committed` map items of audio to the transcription model
+    `open` maps responses begun to when they were, and `delegated` those that another model works at to that model. `added` and `committed` map items of audio to the transcription model
     in force when they were; `awaited` holds those committed whose transcription has not come. `total` is the running
     total of a session of GPT-Live, or of a translation of so many bytes of audio `appended`.
     """
@@ -103,6 +103,7 @@ class Session:
     transcription: str | None = None
     sockets: int = 0
     open: dict[str, int] = field(default_factory=dict)
+    delegated: dict[str, str | None] = field(default_factory=dict)
     awaited: dict[str, str | None] = field(default_factory=dict)
     added: dict[str, str | None] = field(default_factory=dict)
     committed: dict[str, str | None] = field(default_factory=dict)
@@ -115,6 +116,7 @@ class Session:
         # What the session knows goes before, and of two instants the earlier: the newcomer may only lag behind.
         for response, begun in other.open.items():
             self.open[response] = min(begun, self.open.get(response, begun))
+        self.delegated = {**other.delegated, **self.delegated}
         self.awaited = {**other.awaited, **self.awaited}
         self.added = {**other.added, **self.added}
         self.committed = {**other.committed, **self.committed}
@@ -123,7 +125,7 @@ class Session:
         self.is_live = self.is_live or other.is_live
         self.total = self.total or other.total
         self.appended += other.appended
-        other.open, other.awaited = {}, {}
+        other.open, other.delegated, other.awaited = {}, {}, {}
 
 
 class Sessions:

@@ -7,7 +7,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -33,6 +33,20 @@ _LARGEST_MESSAGE = 64 * 1024 * 1024
 _CLOSING_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 20.0
 _CONNECTING_SECONDS = 20.0
+
+
+# An old socket may have been silent for long, and on its last word there is little to wait for.
+_LAST_WORD_SECONDS = 0.5
+_HEARING_OUT_SECONDS = 2.0
+_MESSAGES = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
+
+
+class _Left(Enum):
+    """Why one socket is listened to no more."""
+
+    OVER = auto()
+    DROPPED = auto()
+    SILENT = auto()
 
 
 class End(StrEnum):
@@ -116,9 +130,11 @@ class Attachment:
             while not isinstance(socket, End):
                 watcher.opened()
                 try:
-                    over = await self._listen(socket, watcher)
+                    left = await self._listen(socket, watcher)
                     # The next one first, so that nothing is missed where the old one lives.
-                    following = End.CLOSED if over else await self._connected(http)
+                    following = End.CLOSED if left is _Left.OVER else await self._connected(http, left)
+                    if left is _Left.SILENT:
+                        await _hear_out(socket, watcher)
                 finally:
                     with suppress(aiohttp.ClientError, OSError, TimeoutError):
                         async with asyncio.timeout(_CLOSING_SECONDS):
@@ -126,35 +142,39 @@ class Attachment:
                 socket = following
             return socket
 
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> bool:
-        """Take what comes, until nothing does; return whether the service said that it is over."""
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> _Left:
+        """Take what comes, until nothing does; return why."""
         since = time.monotonic()
         question = Question(is_live=self._is_live) if self._is_due else None
         if question is not None and not await _say(socket, question.next()):
-            return False
+            return _Left.DROPPED
         while True:
             try:
                 message = await socket.receive(timeout=self._patience.silence)
             except TimeoutError:
                 # Nothing was missed on this one, so that there is nothing to ask on the next.
                 self._is_due = False
-                return False
-            if message.type not in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+                return _Left.SILENT
+            if message.type not in _MESSAGES:
                 _log.debug("the sideband to %s ended with the code %s", self.call, socket.close_code)
                 self._is_due = self._asks
                 if time.monotonic() - since > _SETTLED_SECONDS:
                     self._wait = self._patience.least
-                return socket.close_code in _OVER
+                return _Left.OVER if socket.close_code in _OVER else _Left.DROPPED
             watcher.frame(message.data)
             if question is not None and question.is_refused_by(message.data):
                 await _say(socket, question.next())
 
-    async def _connected(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse | End:
+    async def _connected(
+        self, http: aiohttp.ClientSession, left: _Left | None = None
+    ) -> aiohttp.ClientWebSocketResponse | End:
         """Return a new socket, or how it ended."""
         since = time.monotonic()
+        waits = left is _Left.DROPPED
         while True:
-            if self.sockets:
+            if waits:
                 await self._pause()
+            waits = True
             socket, status = await self._tried(http)
             if socket is not None:
                 self.sockets += 1
@@ -167,8 +187,6 @@ class Attachment:
             self._warn(status, patience)
             if time.monotonic() - since + self._wait > patience:
                 return End.NOT_FOUND if status in _UNKNOWN else End.UNREACHABLE
-            if not self.sockets:
-                await self._pause()
 
     def _warn(self, status: int | None, patience: float) -> None:
         """Say once why nothing happens: whoever has just started it would wait for long without a word."""
@@ -203,6 +221,17 @@ class Attachment:
             _log.debug("no sideband to %s: %s", self.call, type(error).__name__)
             return None, None
         return socket, None
+
+
+async def _hear_out(socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> None:
+    """Take what came on a socket while the next one was opened: that one was told none of it."""
+    until = time.monotonic() + _HEARING_OUT_SECONDS
+    with suppress(TimeoutError):
+        while time.monotonic() < until:
+            message = await socket.receive(timeout=_LAST_WORD_SECONDS)
+            if message.type not in _MESSAGES:
+                return
+            watcher.frame(message.data)
 
 
 async def _say(socket: aiohttp.ClientWebSocketResponse, text: str | None) -> bool:
