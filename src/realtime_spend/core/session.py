@@ -93,9 +93,10 @@ _Key = tuple[_Place, Kind, str]
 class Session:
     """What is known of one session.
 
-    `open` maps responses begun to when they were, and `delegated` those that another model works at to that model. `added` and `committed` map items of audio to the transcription model
-    in force when they were; `awaited` holds those committed whose transcription has not come. `total` is the running
-    total of a session of GPT-Live, or of a translation of so many bytes of audio `appended`.
+    `open` maps responses begun to when they were, and `delegated` those that another model works at to that model.
+    `added` and `committed` map items of audio to the transcription model in force when they were; `awaited` holds those
+    committed whose transcription has not come. `total` is the running total of a session of GPT-Live, or of a
+    translation of so many bytes of audio `appended`.
     """
 
     id: str | None = None
