@@ -13,6 +13,7 @@ import pytest
 from openai import AsyncOpenAI
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from tests.sideband.conftest import costs, following, has_begun, records, service
+from tests.sideband.test_attach_command import answer_of, running
 
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.sideband import End
@@ -119,7 +120,7 @@ async def test_models_that_it_delegates_to_are_counted_as_their_own_and_priced_b
 
 
 async def test_a_browsers_session_is_metered_beside_it_and_15_seconds_are_charged_at_once(
-    simulator: Simulator, calling: Calling, ledger: Path, seen: Seen
+    simulator: Simulator, calling: Calling, ledger: Path, seen: Seen, *, run: Run, tmp_path: Path
 ) -> None:
     with suppress_instrumentation():
         async with aiohttp.ClientSession(simulator.url) as http:
@@ -144,7 +145,55 @@ async def test_a_browsers_session_is_metered_beside_it_and_15_seconds_are_charge
     assert sorted(usage["quantities"]["audio.duration"] for usage in told) == ["15", "18"]
     newest = {record["id"]: record for record in records(ledger)}
     assert costs(list(newest.values())) == costs(told)
-    assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(seconds * _MINUTE / 60))
+    cost = seconds * _MINUTE / 60
+    assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(cost))
+    rows = run("report", ledger, "--by", "session", "--json").json["rows"]
+    assert {row["session"]: Decimal(row["cost"]) for row in rows} == {
+        ids[0]: 15 * _MINUTE / 60,
+        ids[1]: 18 * _MINUTE / 60,
+    }
+    bill_for(told, BillForm.OPENAI_COSTS, tmp_path / "bill")
+    found = run("reconcile", "--ledger", ledger, "--bill", tmp_path / "bill", "--json").json
+    assert [(row["billed_quantity"], row["estimated_quantity"]) for row in found["rows"]] == [("33", "33")]
+    assert abs(Decimal(found["totals"]["drift_cost"])) < Decimal("1e-9")
+
+
+async def test_killed_and_started_again_it_counts_the_seconds_of_a_session_once(
+    simulator: Simulator, run: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ledger"
+    told = {"REALTIME_SPEND_LEDGER": str(folder), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    async with client_of(simulator) as client, client.live.connect() as own:
+        await own.session.start(session={"model": "gpt-live-1"})
+        started = await own.recv()
+        assert started.type == "session.started"
+        async with running(started.session.id, **told) as first:
+            await heard(own, "session.updated")
+            await own.session.input_audio.append(audio=audio(3000))
+            await has_begun(lambda: records(folder))
+            first.kill()
+            await first.wait()
+        # Nobody listens to this; the next total has it all the same.
+        await own.session.input_audio.append(audio=audio(2000))
+        async with running(started.session.id, **told) as second:
+            await heard(own, "session.updated")
+            await own.session.input_audio.append(audio=audio(4000))
+            await own.session.close()
+            await heard(own, "session.closed")
+            assert (await answer_of(second))[0] == 0
+    writers = {record["writer"]: record["quantities"]["audio.duration"] for record in records(folder)}
+    assert sorted(writers.values()) == ["3", "9"]
+    [row] = run("report", folder, "--by", "session", "--json").json["rows"]
+    assert Decimal(row["cost"]) == 9 * _MINUTE / 60
+    bill_for(simulator.truth.as_json()["usages"], BillForm.OPENAI_COSTS, tmp_path / "bill")
+    found = run("reconcile", "--ledger", folder, "--bill", tmp_path / "bill", "--json").json
+    assert [(row["billed_quantity"], row["estimated_quantity"]) for row in found["rows"]] == [("9", "9")]
+
+
+async def heard(connection: Any, type_: str) -> None:
+    async for event in connection:
+        if event.type == type_:
+            return
 
 
 async def test_three_sockets_of_one_session_count_its_seconds_once(
