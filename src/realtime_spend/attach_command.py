@@ -10,7 +10,7 @@ import signal
 import tempfile
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
 
-    from realtime_spend.sideband import End, Incoming, Service
+    from realtime_spend.sideband import End, Incoming, Service, Told
 
 _T = TypeVar("_T")
 SERVICE_NAME = "realtime-spend-attach"
@@ -58,6 +58,7 @@ _RINGING_SECONDS = 180.0
 @click.option("--url", help="The service: https://RESOURCE.openai.azure.com/openai/v1; else as the OpenAI SDK is told.")
 @click.option("--model", help="The model, or on Azure the deployment, for as long as the service has not said it.")
 @click.option("--silent", is_flag=True, help="Say nothing on the socket; the model is then to be given with --model.")
+@click.option("--live", is_flag=True, help="They are sessions of GPT-Live, whatever their ids begin with.")
 @click.option("--webrtc", is_flag=True, help="Browsers hold them: a GPT-Live session is charged with 15 s at once.")
 @click.option("--json", "as_json", is_flag=True, help="Print how each call ended as JSON.")
 @click.pass_context
@@ -74,10 +75,11 @@ def attach(
     url: str | None,
     model: str | None,
     silent: bool,
+    live: bool,
     webrtc: bool,
     as_json: bool,
 ) -> None:
-    """Meter calls that others hold: WebRTC and SIP calls by their rtc_... ids, GPT-Live sessions by their live_... ids.
+    """Meter calls that others hold: WebRTC and SIP calls by their rtc_... ids, GPT-Live sessions by theirs.
 
     It listens beside the call until the call is over. Usage goes to the folder of REALTIME_SPEND_LEDGER and, as
     OTEL_EXPORTER_OTLP_ENDPOINT says, to a collector. The key is in OPENAI_API_KEY or AZURE_OPENAI_API_KEY.
@@ -99,7 +101,9 @@ def attach(
     if not webhook:
         with _instrumented():
             ends = asyncio.run(
-                _until_signalled(_followed(calls, service, model=model, asks=not silent, is_webrtc=webrtc))
+                _until_signalled(
+                    _followed(calls, service, model=model, asks=not silent, is_live=live or None, is_webrtc=webrtc)
+                )
             )
         if ends is None:
             click.echo("realtime-spend: asked to end; the calls may go on, and nobody listens to them now", err=True)
@@ -107,9 +111,10 @@ def attach(
         # Of any other something was not heard, or may not have been.
         ctx.exit(0 if all(end in _HEARD for end, _ in (ends or {}).values()) else _FAILED)
 
-    async def follow(call: str) -> End:
+    async def follow(told: Told) -> End:
         patience = Patience(call=_RINGING_SECONDS)
-        return await Attachment(call, service, model=model, asks=not silent, patience=patience).follow()
+        how: dict[str, Any] = {"is_live": told.is_live, "is_webrtc": told.is_webrtc}
+        return await Attachment(told.call, service, model=model, asks=not silent, patience=patience, **how).follow()
 
     try:
         incoming = Incoming(secret=os.environ.get(_SECRET, ""), follow=follow, headers=dict(map(_mapped, header)))
@@ -132,12 +137,13 @@ def _check(calls: tuple[str, ...], *, webhook: bool, path: str) -> None:
 
 
 async def _followed(
-    calls: tuple[str, ...], service: Service, *, model: str | None, asks: bool, is_webrtc: bool
+    calls: tuple[str, ...], service: Service, *, model: str | None, asks: bool, is_live: bool | None, is_webrtc: bool
 ) -> dict[str, tuple[End, int]]:
     from realtime_spend.sideband import Attachment
 
     attachments = [
-        Attachment(call, service, model=model, asks=asks, is_webrtc=is_webrtc) for call in dict.fromkeys(calls)
+        Attachment(call, service, model=model, asks=asks, is_live=is_live, is_webrtc=is_webrtc)
+        for call in dict.fromkeys(calls)
     ]
     ends = await asyncio.gather(*(attachment.follow() for attachment in attachments))
     return {one.call: (end, one.sockets) for one, end in zip(attachments, ends, strict=True)}

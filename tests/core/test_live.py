@@ -111,6 +111,17 @@ def test_a_sideband_waits_for_the_model_and_attaching_late_misses_nothing() -> N
     assert said([item for item in learned if isinstance(item, Metered)]) == [(Decimal("61.5"), Decimal("61.5"))]
 
 
+def test_a_total_whose_model_nobody_says_is_written_down_now_and_then_and_counted_once_it_is_said() -> None:
+    beside = Connection(endpoint("/v1/live/sessions/live_1/attach"), Sessions())
+    found = [item for seconds in (5, 12, 16, 20, 27) for item in beside.receive_event(total(seconds), 1)]
+    noted = [item for item in found if isinstance(item, Metered)]
+    assert said(noted) == [(Decimal(16), Decimal(0)), (Decimal(27), Decimal(0))]
+    assert {(item.usage.id, item.usage.goes_on, item.named.said) for item in noted} == {("live_1", True, None)}
+    [counted] = metered(beside, {"type": "session.updated", "session": _SESSION})
+    assert said([counted]) == [(Decimal(27), Decimal(27))]
+    assert (counted.usage.goes_on, counted.named.said) == (False, "gpt-live-1")
+
+
 def test_a_sideband_that_never_hears_the_model_says_the_seconds_all_the_same() -> None:
     [found] = metered(Connection(endpoint("/v1/live/sessions/live_1/attach"), Sessions()), total(3), total(4))
     assert (found.usage.id, found.named.said, found.increase) == ("live_1", None, Decimal(4))

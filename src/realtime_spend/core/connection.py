@@ -235,7 +235,7 @@ class Connection:
         session = self._session
         model = session.model or self.endpoint.requested_model
         if waits and (session.id is None or model is None):
-            return _NOTHING
+            return _NOTHING if session.id is None else running_total.noted(session, self.named, at)
         return running_total.grown(self._sessions, self.endpoint, session, self.named, at)
 
     def _delegated(self, event: dict[str, Any], at: int) -> Sequence[Learned]:

@@ -96,7 +96,7 @@ class Session:
     `open` maps responses begun to when they were, and `delegated` those that another model works at to that model.
     `added` and `committed` map items of audio to the transcription model in force when they were; `awaited` holds those
     committed whose transcription has not come. `total` is the running total of a session of GPT-Live, or of a
-    translation of so many bytes of audio `appended`.
+    translation of so many bytes of audio `appended`; `noted` is what of it was written down before its model was known.
     """
 
     id: str | None = None
@@ -111,6 +111,7 @@ class Session:
     is_live: bool = False
     total: Usage | None = None
     appended: int = 0
+    noted: Decimal | None = None
 
     def absorb(self, other: Session) -> None:
         """Take over what a socket had learned before it was known which session it belongs to."""

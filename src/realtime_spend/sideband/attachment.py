@@ -15,8 +15,8 @@ import aiohttp
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from realtime_spend.observing import RUNNING
-from realtime_spend.sideband.question import Question
-from realtime_spend.sideband.service import is_live
+from realtime_spend.sideband.question import Question, ends_session
+from realtime_spend.sideband.service import begins_live
 
 if TYPE_CHECKING:
     from realtime_spend.sideband.service import Service
@@ -81,7 +81,8 @@ class Attachment:
     """Listens to one call and meters it. `model` is what its usage is of as long as the service has not said it.
 
     With `asks` False nothing at all is said on the socket, and the model is known only once somebody else changes the
-    session. `is_webrtc`: a browser holds it, so that a session of GPT-Live is charged for as it is set up.
+    session. `is_live`: whether it is a session of GPT-Live; None is as its id begins. `is_webrtc`: a browser holds it,
+    so that such a session is charged for as it is set up.
     """
 
     def __init__(
@@ -91,12 +92,14 @@ class Attachment:
         *,
         model: str | None = None,
         asks: bool = True,
+        is_live: bool | None = None,
         is_webrtc: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self.call = call
-        self._url, self._headers = service.url(call), service.headers
-        self._model, self._is_live = model, is_live(call)
+        self._is_live = begins_live(call) if is_live is None else is_live
+        self._url, self._headers = service.url(call, is_live=self._is_live), service.headers
+        self._model = model
         self._patience = patience or Patience()
         self._asks = self._is_due = asks
         self._is_webrtc = is_webrtc
@@ -144,7 +147,7 @@ class Attachment:
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> _Left:
         """Take what comes, until nothing does; return why."""
-        since = time.monotonic()
+        since, has_ended = time.monotonic(), False
         question = Question(is_live=self._is_live) if self._is_due else None
         if question is not None and not await _say(socket, question.next()):
             return _Left.DROPPED
@@ -160,8 +163,10 @@ class Attachment:
                 self._is_due = self._asks
                 if time.monotonic() - since > _SETTLED_SECONDS:
                     self._wait = self._patience.least
-                return _Left.OVER if socket.close_code in _OVER else _Left.DROPPED
+                return _Left.OVER if has_ended or socket.close_code in _OVER else _Left.DROPPED
             watcher.frame(message.data)
+            # GPT-Live tells its end, and may then leave without a word more.
+            has_ended = has_ended or (self._is_live and ends_session(message.data))
             if question is not None and question.is_refused_by(message.data):
                 await _say(socket, question.next())
 
