@@ -7,9 +7,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,11 +18,12 @@ from realtime_spend.command_settings import configured
 from realtime_spend.terminal import InputError, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
     from opentelemetry.metrics import MeterProvider
 
-    from realtime_spend.sideband import End, Incoming, Service
+    from realtime_spend.sideband import End, Incoming, Service, Told
 
 _T = TypeVar("_T")
 SERVICE_NAME = "realtime-spend-attach"
@@ -46,9 +48,17 @@ _RINGING_SECONDS = 180.0
 )
 @click.option("--path", default="/webhook", show_default=True, help="With --webhook: where it is to be sent.")
 @click.option("--header", multiple=True, help="With --webhook: SIP-HEADER=ATTRIBUTE, copied onto what the call costs.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="With --webhook: seconds that calls have to end on SIGTERM; a second signal ends at once.",
+)
 @click.option("--url", help="The service: https://RESOURCE.openai.azure.com/openai/v1; else as the OpenAI SDK is told.")
 @click.option("--model", help="The model, or on Azure the deployment, for as long as the service has not said it.")
 @click.option("--silent", is_flag=True, help="Say nothing on the socket; the model is then to be given with --model.")
+@click.option("--live", is_flag=True, help="They are sessions of GPT-Live, whatever their ids begin with.")
 @click.option("--webrtc", is_flag=True, help="Browsers hold them: a GPT-Live session is charged with 15 s at once.")
 @click.option("--json", "as_json", is_flag=True, help="Print how each call ended as JSON.")
 @click.pass_context
@@ -61,13 +71,15 @@ def attach(
     port: int,
     path: str,
     header: tuple[str, ...],
+    drain: float,
     url: str | None,
     model: str | None,
     silent: bool,
+    live: bool,
     webrtc: bool,
     as_json: bool,
 ) -> None:
-    """Meter calls that others hold: WebRTC and SIP calls by their rtc_... ids, GPT-Live sessions by their live_... ids.
+    """Meter calls that others hold: WebRTC and SIP calls by their rtc_... ids, GPT-Live sessions by theirs.
 
     It listens beside the call until the call is over. Usage goes to the folder of REALTIME_SPEND_LEDGER and, as
     OTEL_EXPORTER_OTLP_ENDPOINT says, to a collector. The key is in OPENAI_API_KEY or AZURE_OPENAI_API_KEY.
@@ -75,8 +87,7 @@ def attach(
     Where another process counts the same calls, let one of the two say REALTIME_SPEND_ROLE=observer: the ledgers of
     both are counted once, their metrics are not.
     """
-    if bool(calls) == webhook:
-        raise InputError("name the calls to listen to, or say --webhook to be told of them; one of the two")
+    _check(calls, webhook=webhook, path=path)
     if silent and not model:
         raise InputError("--silent leaves the model unknown; add --model M")
     try:
@@ -90,14 +101,20 @@ def attach(
     if not webhook:
         with _instrumented():
             ends = asyncio.run(
-                _until_signalled(_followed(calls, service, model=model, asks=not silent, is_webrtc=webrtc))
+                _until_signalled(
+                    _followed(calls, service, model=model, asks=not silent, is_live=live or None, is_webrtc=webrtc)
+                )
             )
+        if ends is None:
+            click.echo("realtime-spend: asked to end; the calls may go on, and nobody listens to them now", err=True)
         _say_ends(ends or {}, as_json=as_json)
-        ctx.exit(_FAILED if ends and not any(sockets for _, sockets in ends.values()) else 0)
+        # Of any other something was not heard, or may not have been.
+        ctx.exit(0 if all(end in _HEARD for end, _ in (ends or {}).values()) else _FAILED)
 
-    async def follow(call: str) -> End:
+    async def follow(told: Told) -> End:
         patience = Patience(call=_RINGING_SECONDS)
-        return await Attachment(call, service, model=model, asks=not silent, patience=patience).follow()
+        how: dict[str, Any] = {"is_live": told.is_live, "is_webrtc": told.is_webrtc}
+        return await Attachment(told.call, service, model=model, asks=not silent, patience=patience, **how).follow()
 
     try:
         incoming = Incoming(secret=os.environ.get(_SECRET, ""), follow=follow, headers=dict(map(_mapped, header)))
@@ -106,22 +123,33 @@ def attach(
     except ImportError as error:
         raise InputError(f"--webhook needs {error.name}: pip install 'realtime-spend[attach]'") from None
     with _instrumented():
-        asyncio.run(_until_signalled(_serve(incoming, host, port, path)))
+        asyncio.run(_serve(incoming, host, port, path, drain))
+
+
+def _check(calls: tuple[str, ...], *, webhook: bool, path: str) -> None:
+    if bool(calls) == webhook:
+        raise InputError("name the calls to listen to, or say --webhook to be told of them; one of the two")
+    for call in calls:
+        if not call.strip() or "/" in call or " " in call.strip():
+            raise InputError(f"{call!r} is no id of a call; of a Location it is what stands behind the last slash")
+    if not path.startswith("/") or path == "/healthz" or not path.isprintable() or {*"{}?#"} & {*path}:
+        raise InputError(f"--path {path}: write a path such as /webhook")
 
 
 async def _followed(
-    calls: tuple[str, ...], service: Service, *, model: str | None, asks: bool, is_webrtc: bool
+    calls: tuple[str, ...], service: Service, *, model: str | None, asks: bool, is_live: bool | None, is_webrtc: bool
 ) -> dict[str, tuple[End, int]]:
     from realtime_spend.sideband import Attachment
 
     attachments = [
-        Attachment(call, service, model=model, asks=asks, is_webrtc=is_webrtc) for call in dict.fromkeys(calls)
+        Attachment(call, service, model=model, asks=asks, is_live=is_live, is_webrtc=is_webrtc)
+        for call in dict.fromkeys(calls)
     ]
     ends = await asyncio.gather(*(attachment.follow() for attachment in attachments))
     return {one.call: (end, one.sockets) for one, end in zip(attachments, ends, strict=True)}
 
 
-async def _serve(incoming: Incoming, host: str, port: int, path: str) -> None:
+async def _serve(incoming: Incoming, host: str, port: int, path: str, drain: float) -> None:
     from aiohttp import web
 
     runner = web.AppRunner(incoming.application(path), access_log=None)
@@ -133,23 +161,37 @@ async def _serve(incoming: Incoming, host: str, port: int, path: str) -> None:
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise InputError(f"{host}:{port}: {why}; choose another") from None
+        asked, urged = asyncio.Event(), asyncio.Event()
+
+        def ask() -> None:
+            (urged if asked.is_set() else asked).set()
+
+        _on_signals(ask)
         click.echo(f"http://{host}:{runner.addresses[0][1]}{path}")
-        await asyncio.Event().wait()
+        await asked.wait()
+        tasks = [asyncio.create_task(incoming.drain(drain)), asyncio.create_task(urged.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
     finally:
         await runner.cleanup()
 
 
 async def _until_signalled(work: Coroutine[object, object, _T]) -> _T | None:
     """Do something until it is done or SIGINT or SIGTERM asks for the end, which is no failure."""
-    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Not in another thread than the main one, nor on Windows.
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, task.cancel)
+    task = asyncio.ensure_future(work)
+    _on_signals(task.cancel)
     try:
         return await task
     except asyncio.CancelledError:
         return None
+
+
+def _on_signals(act: Callable[[], object]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Not in another thread than the main one, nor on Windows.
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(number, act)
 
 
 @contextmanager
@@ -158,16 +200,31 @@ def _instrumented() -> Iterator[None]:
     from realtime_spend.instrumentor import RealtimeInstrumentor
 
     is_exporting = any(os.environ.get(name, "").strip() not in ("", "none") for name in _OTEL)
-    if not is_exporting and configured().ledger is None:
+    ledger = configured().ledger
+    if not is_exporting and ledger is None:
         raise InputError(
             "nobody is told what is metered; set REALTIME_SPEND_LEDGER to a folder, or OTEL_EXPORTER_OTLP_ENDPOINT"
         )
+    if ledger is not None:
+        _check_writable(ledger)
     with ExitStack() as stack:
         provider = stack.enter_context(_exporting()) if is_exporting else _nowhere()
         instrumentor = RealtimeInstrumentor()
         instrumentor.instrument(meter_provider=provider)
         stack.callback(instrumentor.uninstrument)
         yield
+
+
+def _check_writable(folder: Path) -> None:
+    """What is metered could be read by nobody ever again."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"REALTIME_SPEND_LEDGER: {folder} cannot be written ({error.strerror}); name a folder"
+        ) from None
 
 
 @contextmanager
@@ -199,10 +256,11 @@ def _mapped(text: str) -> tuple[str, str]:
     return name, attribute
 
 
+_HEARD = ("closed", "gone")
 _SENTENCES = {
     "closed": "the call is over",
     "gone": "the call is over; its end was not told",
-    "not_found": "there is no such call",
+    "not_found": "there is no such call at this service",
     "refused": "the service lets nobody listen with this key",
     "unreachable": "the service cannot be reached",
     "too_long": "given up: no call lasts as long",

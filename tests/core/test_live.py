@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,8 @@ from realtime_spend.core.line_items import Component, Modality, Part, Provider
 from realtime_spend.core.session import Metered, ModelNamed, Repeated, Sessions
 from realtime_spend.core.usage import Kind, Reported
 
+# What a process keeps of sessions that are over.
+_REMEMBERED = 16_384
 _SESSION = {"id": "live_1", "model": "gpt-live-1"}
 
 
@@ -49,7 +52,10 @@ def said(found: list[Metered]) -> list[tuple[Decimal | None, Decimal | None]]:
         ("api.openai.com", "/v1/live/sessions", Provider.OPENAI, None),
         ("api.openai.com", "/v1/live/sessions/live_1/attach", Provider.OPENAI, "live_1"),
         ("acme.openai.azure.com", "/openai/v1/live/sessions/live_1%2F/attach", Provider.AZURE, "live_1/"),
-        ("gateway.example.com", "/openai/v1/live/sessions/live_1/fork", Provider.AZURE, "live_1"),
+        ("gateway.example.com", "/openai/v1/live/sessions/live_1", Provider.AZURE, "live_1"),
+        # What goes on from a session is another one, and says its own id.
+        ("api.openai.com", "/v1/live/sessions/live_1/fork", Provider.OPENAI, None),
+        ("gateway.example.com", "/openai/v1/live/sessions/live_1/fork/", Provider.AZURE, None),
     ],
 )
 def test_the_url_says_that_it_is_live_and_which_session_is_joined(
@@ -105,9 +111,60 @@ def test_a_sideband_waits_for_the_model_and_attaching_late_misses_nothing() -> N
     assert said([item for item in learned if isinstance(item, Metered)]) == [(Decimal("61.5"), Decimal("61.5"))]
 
 
+def test_a_total_whose_model_nobody_says_is_written_down_now_and_then_and_counted_once_it_is_said() -> None:
+    beside = Connection(endpoint("/v1/live/sessions/live_1/attach"), Sessions())
+    found = [item for seconds in (5, 12, 16, 20, 27) for item in beside.receive_event(total(seconds), 1)]
+    noted = [item for item in found if isinstance(item, Metered)]
+    assert said(noted) == [(Decimal(16), Decimal(0)), (Decimal(27), Decimal(0))]
+    assert {(item.usage.id, item.usage.goes_on, item.named.said) for item in noted} == {("live_1", True, None)}
+    [counted] = metered(beside, {"type": "session.updated", "session": _SESSION})
+    assert said([counted]) == [(Decimal(27), Decimal(27))]
+    assert (counted.usage.goes_on, counted.named.said) == (False, "gpt-live-1")
+
+
 def test_a_sideband_that_never_hears_the_model_says_the_seconds_all_the_same() -> None:
     [found] = metered(Connection(endpoint("/v1/live/sessions/live_1/attach"), Sessions()), total(3), total(4))
     assert (found.usage.id, found.named.said, found.increase) == ("live_1", None, Decimal(4))
+
+
+def test_where_the_user_named_the_model_nothing_waits_for_the_service_to() -> None:
+    told = replace(endpoint("/v1/live/sessions/live_1/attach"), requested_model="gpt-live-1")
+    beside = Connection(told, Sessions())
+    first, second = (item for seconds in (3, 9) for item in beside.receive_event(total(seconds), 1))
+    assert isinstance(first, Metered)
+    assert isinstance(second, Metered)
+    assert said([first, second]) == [(Decimal(3), Decimal(3)), (Decimal(9), Decimal(6))]
+    assert (first.named.requested, first.named.said) == ("gpt-live-1", None)
+
+
+def test_a_sideband_on_which_nothing_is_ever_said_is_a_session_of_unknown_length() -> None:
+    [found] = metered(Connection(endpoint("/v1/live/sessions/live_1/attach"), Sessions()))
+    assert (found.usage.kind, found.usage.id, found.usage.reported) == (Kind.LIVE, "live_1", Reported.MISSING)
+
+
+def test_a_browsers_session_that_ends_before_its_sideband_hears_a_word_has_cost_its_start() -> None:
+    attached = replace(endpoint("/v1/live/sessions/live_1/attach"), is_webrtc=True)
+    [found] = metered(Connection(attached, Sessions()))
+    assert said([found]) == [(Decimal(15), Decimal(15))]
+    assert (found.usage.id, found.usage.reported) == ("live_1", Reported.ESTIMATED)
+
+
+def test_a_sideband_that_comes_when_all_is_said_makes_nothing_missing_of_it() -> None:
+    sessions = Sessions()
+    assert said(metered(Connection(endpoint(), sessions), started(), closed(8))) == [(Decimal(8), Decimal(8))]
+    assert metered(Connection(endpoint("/v1/live/sessions/live_1/attach"), sessions)) == []
+
+
+def test_a_session_that_goes_on_is_not_forgotten_for_others_that_are_over() -> None:
+    sessions = Sessions()
+    own = endpoint()
+    assert sessions.increase(own, "long", Decimal(1)) == (Decimal(1), True)
+    for number in range(_REMEMBERED):
+        sessions.increase(own, f"live_{number}", Decimal(5))
+        if number == _REMEMBERED // 2:
+            sessions.increase(own, "long", Decimal(2))
+    assert sessions.increase(own, "long", Decimal(3)) == (Decimal(1), False)
+    assert sessions.increase(own, "live_0", Decimal(5)) == (Decimal(5), True)
 
 
 def test_a_session_that_ends_without_a_word_of_its_seconds_is_missing() -> None:
@@ -162,9 +219,34 @@ def test_what_a_delegated_model_used_is_that_models_own() -> None:
     assert missing.usage.kind is Kind.LIVE
 
 
+def test_a_delegated_response_that_is_never_finished_is_lost_at_its_own_model() -> None:
+    def told(kind: str, id_: str) -> dict[str, Any]:
+        response = {"id": id_, "model": "gpt-5.4-mini", "usage": {"input_tokens": 5, "output_tokens": 1}}
+        return {"type": "response.event", "event": {"type": kind, "response": response}}
+
+    sessions = Sessions()
+    own, beside = Connection(endpoint(), sessions), Connection(endpoint("/v1/live/sessions/live_1/attach"), sessions)
+    # The sideband lags behind: what has ended elsewhere begins and ends once more, and is neither lost nor counted.
+    found = metered(own, started(), told("response.created", "resp_1"), told("response.completed", "resp_1"))
+    found += metered(
+        beside,
+        told("response.created", "resp_1"),
+        told("response.completed", "resp_1"),
+        told("response.created", "resp_2"),
+        closed(3),
+    )
+    responses = [item for item in found if item.usage.kind is Kind.RESPONSE]
+    assert [(item.usage.id, item.usage.reported, item.named.said) for item in responses] == [
+        ("resp_1", Reported.REPORTED, "gpt-5.4-mini"),
+        ("resp_2", Reported.LOST, "gpt-5.4-mini"),
+    ]
+
+
 @pytest.mark.parametrize(
     "event",
     [
+        {"type": "response.event", "event": {"type": "response.created", "response": {}}},
+        {"type": "response.event", "event": {"type": "response.created"}},
         {"type": "response.event"},
         {"type": "response.event", "event": []},
         {"type": "response.event", "event": {"type": ["response.completed"], "response": {}}},

@@ -20,6 +20,14 @@ def test_as_many_bytes_are_counted_as_are_sent(audio: bytes, is_text: bool) -> N
     assert appended(bytearray(text.encode())) == len(audio)
 
 
+@given(st.binary(min_size=1, max_size=400))
+def test_lines_that_an_encoder_breaks_are_no_sound(audio: bytes) -> None:
+    # As MIME has it: 76 characters a line, and an end of line after the last one.
+    text = base64.encodebytes(audio).decode()
+    assert appended(json.dumps({"type": APPEND, "audio": text})) == len(audio)
+    assert appended(json.dumps({"type": APPEND, "audio": text.replace("\n", "\r\n ")})) == len(audio)
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -245,6 +245,53 @@ def test_a_running_total_that_got_its_price_late_is_priced(tmp_path: Path) -> No
     assert entry.cost == Decimal("0.05")
 
 
+def _told(total: str | None, usage: str = "reported", **others: object) -> bytes:
+    """A running total of 0.05 USD a minute, as one of the processes wrote it down."""
+    cost = None if total is None else str(Decimal(total) * 5 / 6000)
+    quantities = {} if total is None else {"audio.duration": total}
+    costs = {} if total is None else {"audio.duration": cost}
+    return _line(kind="live", id="live_1", usage=usage, quantities=quantities, costs=costs, cost=cost, **others)
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_the_start_of_a_call_is_charged_whoever_else_reported_that_less_was_used(
+    tmp_path: Path, *, is_turned: bool
+) -> None:
+    lines = [_told("15", "estimated"), _told("4"), _told(None, "missing")]
+    _write(tmp_path, *(reversed(lines) if is_turned else lines))
+    [entry] = read_ledger(tmp_path).entries
+    assert (entry.reported, entry.quantities, entry.cost) == (
+        Reported.ESTIMATED,
+        {"audio.duration": Decimal(15)},
+        Decimal(15) * 5 / 6000,
+    )
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_the_greatest_total_has_the_price_that_another_process_knew(tmp_path: Path, *, is_turned: bool) -> None:
+    unpriced = _line(
+        kind="live",
+        id="live_1",
+        model=None,
+        quantities={"audio.duration": "100"},
+        costs={"audio.duration": None},
+        cost=None,
+    )
+    lines = [_told("40", model="gpt-live-1"), unpriced]
+    _write(tmp_path, *(reversed(lines) if is_turned else lines))
+    [entry] = read_ledger(tmp_path).entries
+    assert (entry.model, entry.quantities) == ("gpt-live-1", {"audio.duration": Decimal(100)})
+    by_hand = (Decimal(100) * 5 / 6000).quantize(Decimal("1e-12"))
+    assert abs((entry.cost or 0) - by_hand) <= Decimal("3e-12")
+    assert entry.costs == {"audio.duration": entry.cost}
+
+
+def test_what_was_missing_one_day_and_told_the_next_is_not_missing(tmp_path: Path) -> None:
+    _write(tmp_path, _told(None, "missing", at="2026-11-18T23:59:59Z"), _told("20", at="2026-11-19T00:00:09Z"))
+    [entry] = read_ledger(tmp_path).entries
+    assert (entry.reported, entry.quantities) == (Reported.REPORTED, {"audio.duration": Decimal(20)})
+
+
 def test_entries_come_in_the_order_of_their_instants(tmp_path: Path) -> None:
     _write(tmp_path, _line(id="late", at="2026-11-19T00:00:00Z"), _line(id=None, at="2026-11-18T12:00:00Z"))
     _write(tmp_path, _line(id="early", at="2026-11-18T01:00:00+02:00"), name="z.jsonl")

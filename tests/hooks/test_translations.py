@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
+import websocket
+import websockets
 from openai import AsyncOpenAI
+from websockets.sync.client import connect as connect_in_threads
 
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.simulator import Simulator, SimulatorOptions, run_in_thread
 from realtime_spend.simulator.bill_writing import BillForm, bill_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import Any
 
     from opentelemetry.sdk.metrics import MeterProvider
     from tests.conftest import Run, Seen
@@ -106,6 +111,86 @@ def test_whatever_library_sends_the_audio(
     [record] = records(ledger)
     assert (record["usage"], record["quantities"]) == ("estimated", {"audio.duration": "2.1"})
     assert sum(value for _, value in seen.points("realtime_spend.billable.duration")) == pytest.approx(2.1)
+
+
+_CHUNK = json.dumps({"type": "session.input_audio_buffer.append", "audio": audio(700)}).encode()
+
+
+async def by_websockets(url: str, say: Callable[[bytes], Any]) -> None:
+    async with websockets.connect(url, proxy=None) as socket:
+        for _ in range(3):
+            await socket.send(say(_CHUNK))
+        await socket.send([b'{"type": "session', b'.close"}'])
+        async for _ in socket:
+            pass
+
+
+async def by_websockets_in_threads(url: str, say: Callable[[bytes], Any]) -> None:
+    def talk() -> None:
+        with connect_in_threads(url, proxy=None) as socket:
+            for _ in range(3):
+                socket.send(say(_CHUNK))
+            socket.send('{"type": "session.close"}')
+            for _ in socket:
+                pass
+
+    await asyncio.to_thread(talk)
+
+
+async def by_websocket_client(url: str, say: Callable[[bytes], Any]) -> None:
+    def talk() -> None:
+        socket = websocket.create_connection(url)
+        with contextlib.ExitStack() as stack:
+            stack.callback(socket.shutdown)
+            for _ in range(3):
+                for opcode, last, piece in framed([bytes(piece) for piece in say(_CHUNK)]):
+                    socket.send_frame(websocket.ABNF.create_frame(piece, opcode, last))
+            socket.send('{"type": "session.close"}')
+            with contextlib.suppress(websocket.WebSocketConnectionClosedException):
+                while socket.recv():
+                    pass
+
+    await asyncio.to_thread(talk)
+
+
+def framed(pieces: list[bytes]) -> Iterator[tuple[int, int, bytes]]:
+    for place, piece in enumerate(pieces):
+        opcode = websocket.ABNF.OPCODE_CONT if place else websocket.ABNF.OPCODE_BINARY
+        yield opcode, int(place == len(pieces) - 1), piece
+
+
+def in_pieces(data: bytes) -> Iterator[bytes | memoryview]:
+    yield data[:20]
+    yield b""
+    yield memoryview(data)[20:9000]
+    yield data[9000:]
+
+
+@pytest.mark.parametrize("by", [by_websockets, by_websockets_in_threads, by_websocket_client])
+async def test_audio_that_is_sent_in_several_frames_is_measured_as_a_whole(by: Any, ledger: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=5)) as simulator, asyncio.timeout(30):
+        await by(f"ws://127.0.0.1:{simulator.port}{_PATH}", in_pieces)
+        await simulator.wait_idle()
+    assert simulator.truth.as_json()["usages"][0]["quantities"] == {"audio.duration": "2.1"}
+    [record] = records(ledger)
+    assert (record["usage"], record["quantities"]) == ("estimated", {"audio.duration": "2.1"})
+
+
+@pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
+async def test_audio_that_is_sent_as_bytes_is_measured(form: Any, ledger: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=5)) as simulator, asyncio.timeout(30):
+        url = f"ws://127.0.0.1:{simulator.port}{_PATH}"
+        async with aiohttp.ClientSession() as http, http.ws_connect(url) as ours:
+            await ours.send_bytes(form(_CHUNK))
+            await ours.send_json({"type": "session.close"})
+            async for _ in ours:
+                pass
+        async with websockets.connect(url, proxy=None) as theirs:
+            await theirs.send(form(_CHUNK))
+            await theirs.send('{"type": "session.close"}')
+            async for _ in theirs:
+                pass
+    assert [record["quantities"] for record in records(ledger)] == [{"audio.duration": "0.7"}] * 2
 
 
 @pytest.mark.parametrize("name", ["websockets", "aiohttp", "websocket-client"])

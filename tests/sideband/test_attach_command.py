@@ -7,10 +7,12 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from click.testing import CliRunner
 from openai import AsyncOpenAI
@@ -18,6 +20,7 @@ from tests.sideband.conftest import KEY, costs, has_begun, records, written_in
 
 from realtime_spend.attach_command import attach
 from realtime_spend.simulator.bill_writing import BillForm, bill_for
+from realtime_spend.simulator.ringing import incoming, signature
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 _PROGRAM = "from realtime_spend.attach_command import attach; attach()"
 _SECRET = "whsec_cGxhbnRlZCBzZWNyZXQgb2YgYSB3ZWJob29r"  # noqa: S105 - made up for these tests
 _PATIENCE = 30.0
+# Whether its question has been answered before the first response is none of what these tests are about.
+_NAMED = ("--model", "gpt-realtime")
 
 
 @contextlib.asynccontextmanager
@@ -217,6 +222,14 @@ async def test_ctrl_c_ends_it_and_what_was_metered_is_kept(
         (["--webhook"], {}, "OPENAI_WEBHOOK_SECRET"),
         (["--webhook"], {"OPENAI_WEBHOOK_SECRET": "whsec_?"}, "OPENAI_WEBHOOK_SECRET"),
         (["--webhook", "--header", "X-Tenant"], {"OPENAI_WEBHOOK_SECRET": _SECRET}, "SIP-HEADER=ATTRIBUTE"),
+        (["--webhook", "--path", "webhook"], {"OPENAI_WEBHOOK_SECRET": _SECRET}, "such as /webhook"),
+        (["--webhook", "--path", "/{id}"], {"OPENAI_WEBHOOK_SECRET": _SECRET}, "such as /webhook"),
+        (["--webhook", "--path", "/healthz"], {"OPENAI_WEBHOOK_SECRET": _SECRET}, "such as /webhook"),
+        ([""], {}, "is no id of a call"),
+        (["https://api.openai.com/v1/realtime/calls/rtc_1"], {}, "behind the last slash"),
+        (["rtc_1"], {"OPENAI_API_KEY": f"{KEY}\nand more"}, "OPENAI_API_KEY holds no key"),
+        (["rtc_1"], {"OPENAI_API_KEY": f"{KEY}\u2026"}, "OPENAI_API_KEY holds no key"),
+        (["rtc_1"], {"REALTIME_SPEND_LEDGER": __file__}, "cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(
@@ -236,4 +249,135 @@ async def test_a_call_that_is_not_there_has_the_status_of_an_input_that_cannot_b
     await simulator.wait_idle()
     environment = {"REALTIME_SPEND_LEDGER": str(tmp_path), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
     async with running("rtc_over", **environment) as process:
-        assert await answer_of(process) == (2, "rtc_over: there is no such call\n", "")
+        assert await answer_of(process) == (2, "rtc_over: there is no such call at this service\n", "")
+
+
+async def test_of_several_calls_one_that_was_not_heard_is_a_failure(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    async with calling(simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_over"):
+        pass
+    await simulator.wait_idle()
+    environment = {"REALTIME_SPEND_LEDGER": str(tmp_path / "own"), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    async with running("rtc_1", "rtc_over", **environment) as process:
+        await talked(calling, simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1", 1, turns=1)
+        said = "rtc_1: the call is over\nrtc_over: there is no such call at this service\n"
+        assert await answer_of(process) == (2, said, "")
+    assert len(records(tmp_path / "own")) == 1
+
+
+async def test_a_service_that_is_not_there_is_said_at_once_and_ctrl_c_ends_the_waiting(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    listener.close()
+    environment = {"REALTIME_SPEND_LEDGER": str(tmp_path), "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+    async with running("rtc_1", **environment) as process:
+        assert process.stderr is not None
+        async with asyncio.timeout(_PATIENCE):
+            line = (await process.stderr.readline()).decode()
+        assert line == "127.0.0.1 cannot be reached; it is tried again for 120 seconds\n"
+        process.send_signal(signal.SIGINT)
+        status, out, err = await answer_of(process)
+    assert (status, out) == (0, "")
+    assert err == "realtime-spend: asked to end; the calls may go on, and nobody listens to them now\n"
+
+
+@contextlib.asynccontextmanager
+async def webhook(simulator: Simulator, *arguments: str, **environment: str) -> AsyncIterator[Any]:
+    """Run the command as a webhook, and yield its process and its URL."""
+    told = {"OPENAI_BASE_URL": f"{simulator.url}/v1", "OPENAI_WEBHOOK_SECRET": _SECRET, **environment}
+    async with running("--webhook", "--port", "0", *arguments, **told) as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(_PATIENCE):
+            yield process, (await process.stdout.readline()).decode().strip()
+
+
+async def test_asked_to_end_it_lets_calls_end_and_leaves_new_ones_to_another_process(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ledger"
+    async with webhook(simulator, *_NAMED, REALTIME_SPEND_LEDGER=str(folder)) as (process, url):
+        call = await simulator.ring(url, secret=_SECRET)
+        async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
+            await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
+        async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
+            await has_begun(lambda: sidebands(simulator) == 1)
+            process.send_signal(signal.SIGTERM)
+            await is_draining(url)
+            body = incoming("rtc_new", {})
+            signed = signature(body, _SECRET)
+            async with aiohttp.ClientSession() as http, http.post(url, data=body, headers=signed) as answer:
+                assert answer.status == 503
+            # What is used from now on is metered all the same.
+            for _ in range(2):
+                await telephone.say()
+                await telephone.until("response.done")
+        assert (await answer_of(process))[0] == 0
+    await simulator.wait_idle()
+    assert len(records(folder)) == 2
+    assert costs(records(folder)) == costs(simulator.truth.as_json()["usages"])
+
+
+async def test_a_second_signal_ends_it_though_a_call_goes_on(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    async with webhook(simulator, "--drain", "3600", REALTIME_SPEND_LEDGER=str(tmp_path)) as (process, url):
+        call = await simulator.ring(url, secret=_SECRET)
+        async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
+            await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
+        async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
+            await has_begun(lambda: sidebands(simulator) == 1)
+            await telephone.say()
+            await telephone.until("response.done")
+            await has_begun(lambda: records(tmp_path))
+            process.send_signal(signal.SIGTERM)
+            await is_draining(url)
+            process.send_signal(signal.SIGTERM)
+            assert (await answer_of(process))[0] == 0
+    assert [record["usage"] for record in records(tmp_path)] == ["reported"]
+
+
+async def is_draining(url: str) -> None:
+    async with asyncio.timeout(_PATIENCE), aiohttp.ClientSession() as http:
+        while True:
+            async with http.get(url.replace("/webhook", "/healthz")) as answer:
+                if (await answer.json())["status"] == "draining":
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def test_no_secret_is_in_anything_that_the_webhook_writes(
+    simulator: Simulator, calling: Calling, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ledger"
+    planted = {"PYTHONASYNCIODEBUG": "1", "OTEL_METRICS_EXPORTER": "console", "REALTIME_SPEND_LEDGER": str(folder)}
+    async with webhook(simulator, *_NAMED, "--header", "X-Tenant=tenant", **planted) as (process, url):
+        async with aiohttp.ClientSession() as http:
+            body = incoming("rtc_forged", {"X-Tenant": "forger"})
+            for signed in (
+                {},
+                {"webhook-signature": f"v1,{KEY}\u00e9", "webhook-id": "wh_1", "webhook-timestamp": "1"},
+            ):
+                async with http.post(url, data=body, headers=signed) as answer:
+                    assert answer.status == 400
+            async with http.post(url, data=b"x" * 1_000_000) as answer:
+                assert answer.status == 413
+            for method, path, status in (("GET", "/webhook", 405), ("POST", "/", 404), ("POST", "/webhook/x", 404)):
+                async with http.request(method, url.replace("/webhook", path)) as answer:
+                    assert answer.status == status
+        call = await simulator.ring(url, secret=_SECRET, headers={"X-Tenant": "acme"})
+        async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
+            await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
+        async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
+            await has_begun(lambda: sidebands(simulator) == 1)
+            await telephone.say()
+            await telephone.until("response.done")
+            await has_begun(lambda: records(folder))
+        process.send_signal(signal.SIGTERM)
+        status, out, err = await answer_of(process)
+    assert status == 0
+    assert last_cost(out) > 0
+    written = out + err + written_in(folder)
+    for secret in (KEY, _SECRET, _SECRET.removeprefix("whsec_"), "forger"):
+        assert secret not in written
+    assert "acme" in written_in(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from openai import AsyncOpenAI
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from tests.sideband.conftest import QUICK, costs, has_begun, records, service
 
-from realtime_spend.sideband import Attachment, End, Incoming
+from realtime_spend.sideband import Attachment, End, Incoming, Told
 from realtime_spend.simulator.ringing import incoming as message_of
 from realtime_spend.simulator.ringing import signature
 
@@ -35,10 +36,12 @@ class Followed:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.told: list[Told] = []
         self.over = asyncio.Event()
 
-    async def follow(self, call: str) -> End:
-        self.calls.append(call)
+    async def follow(self, told: Told) -> End:
+        self.calls.append(told.call)
+        self.told.append(told)
         await self.over.wait()
         return End.CLOSED
 
@@ -64,8 +67,8 @@ async def test_a_telephone_call_is_metered_from_its_first_ring_for_whom_its_head
 ) -> None:
     attachments: list[Attachment] = []
 
-    async def follow(call: str) -> End:
-        attachments.append(Attachment(call, service(simulator), patience=QUICK))
+    async def follow(told: Told) -> End:
+        attachments.append(Attachment(told.call, service(simulator), patience=QUICK))
         return await attachments[-1].follow()
 
     incoming = Incoming(secret=_SECRET, follow=follow, headers={"X-Tenant": "tenant"})
@@ -106,7 +109,10 @@ async def test_what_is_not_signed_as_it_must_be_is_refused_and_nothing_is_listen
         assert await posted(url, body, signature(body, _SECRET, now + 3600)) == 400
         for name in good:
             assert await posted(url, body, {key: value for key, value in good.items() if key != name}) == 400
-        assert await posted(url, body, {**good, "webhook-timestamp": "soon"}) == 400
+        for odd in ("soon", "nan", "1e400", "9" * 6000, "\u0661\u0662"):
+            assert await posted(url, body, {**good, "webhook-timestamp": odd}) == 400
+        for odd in ("", "v1", "v1,", "v1,\u00e9", "v2,x v1,\u00e9", "\u00e9"):
+            assert await posted(url, body, {**good, "webhook-signature": odd}) == 400
         assert await posted(url, b"\xff\xfe", signature(b"\xff\xfe", _SECRET)) == 400
         assert await posted(url, b" " * 300_000, {}) == 413
         assert followed.calls == []
@@ -145,13 +151,25 @@ async def test_what_tells_of_no_call_is_taken_and_left(body: bytes) -> None:
         assert followed.calls == []
 
 
-async def test_a_call_of_gpt_live_is_told_of_by_the_id_of_its_session() -> None:
+@pytest.mark.parametrize(
+    ("kind", "transport", "is_webrtc"),
+    [
+        ("live.transport.incoming", "sip", False),
+        ("live.call.incoming", None, False),
+        # A browser's session: it is there already, and has cost its first seconds.
+        ("live.transport.connected", "webrtc", True),
+    ],
+)
+async def test_a_call_of_gpt_live_is_told_of_by_the_id_of_its_session(
+    kind: str, transport: str | None, *, is_webrtc: bool
+) -> None:
     followed = Followed()
-    body = b'{"type":"live.transport.incoming","data":{"type":"sip","session_id":"live_1","sip_headers":[7,{}]}}'
+    data = {"type": transport, "session_id": "any_1", "sip_headers": [7, {}]}
+    body = json.dumps({"type": kind, "data": data}).encode()
     incoming = Incoming(secret=_SECRET, follow=followed.follow, headers={"X-Tenant": "tenant"})
     async with listening(incoming) as url:
         assert await posted(url, body, signature(body, _SECRET)) == 200
-        assert followed.calls == ["live_1"]
+        assert followed.told == [Told(call="any_1", is_live=True, is_webrtc=is_webrtc)]
 
 
 async def test_more_calls_than_can_be_listened_to_are_to_be_told_again_later() -> None:
@@ -175,10 +193,10 @@ async def test_a_secret_that_is_none_is_refused_at_once(secret: str) -> None:
 async def test_one_call_that_fails_is_said_and_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
     followed = Followed()
 
-    async def follow(call: str) -> End:
-        if call == "rtc_0":
+    async def follow(told: Told) -> End:
+        if told.call == "rtc_0":
             raise RuntimeError("nothing is instrumented")
-        return await followed.follow(call)
+        return await followed.follow(told)
 
     incoming = Incoming(secret=_SECRET, follow=follow)
     async with listening(incoming) as url:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import pytest
+from aiohttp import web
 from openai import AsyncOpenAI
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from tests.sideband.conftest import costs, following, has_begun, records, service
+from tests.sideband.test_attach_command import answer_of, running
+from tests.sideband.test_attachment import serving
 
 from realtime_spend import RealtimeInstrumentor
-from realtime_spend.sideband import End
+from realtime_spend.sideband import End, Service
 from realtime_spend.simulator.bill_writing import BillForm, bill_for
 
 if TYPE_CHECKING:
@@ -119,7 +122,7 @@ async def test_models_that_it_delegates_to_are_counted_as_their_own_and_priced_b
 
 
 async def test_a_browsers_session_is_metered_beside_it_and_15_seconds_are_charged_at_once(
-    simulator: Simulator, calling: Calling, ledger: Path, seen: Seen
+    simulator: Simulator, calling: Calling, ledger: Path, seen: Seen, *, run: Run, tmp_path: Path
 ) -> None:
     with suppress_instrumentation():
         async with aiohttp.ClientSession(simulator.url) as http:
@@ -144,7 +147,55 @@ async def test_a_browsers_session_is_metered_beside_it_and_15_seconds_are_charge
     assert sorted(usage["quantities"]["audio.duration"] for usage in told) == ["15", "18"]
     newest = {record["id"]: record for record in records(ledger)}
     assert costs(list(newest.values())) == costs(told)
-    assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(seconds * _MINUTE / 60))
+    cost = seconds * _MINUTE / 60
+    assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(cost))
+    rows = run("report", ledger, "--by", "session", "--json").json["rows"]
+    assert {row["session"]: Decimal(row["cost"]) for row in rows} == {
+        ids[0]: 15 * _MINUTE / 60,
+        ids[1]: 18 * _MINUTE / 60,
+    }
+    bill_for(told, BillForm.OPENAI_COSTS, tmp_path / "bill")
+    found = run("reconcile", "--ledger", ledger, "--bill", tmp_path / "bill", "--json").json
+    assert [(row["billed_quantity"], row["estimated_quantity"]) for row in found["rows"]] == [("33", "33")]
+    assert abs(Decimal(found["totals"]["drift_cost"])) < Decimal("1e-9")
+
+
+async def test_killed_and_started_again_it_counts_the_seconds_of_a_session_once(
+    simulator: Simulator, run: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ledger"
+    told = {"REALTIME_SPEND_LEDGER": str(folder), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    async with client_of(simulator) as client, client.live.connect() as own:
+        await own.session.start(session={"model": "gpt-live-1"})
+        started = await own.recv()
+        assert started.type == "session.started"
+        async with running(started.session.id, **told) as first:
+            await heard(own, "session.updated")
+            await own.session.input_audio.append(audio=audio(3000))
+            await has_begun(lambda: records(folder))
+            first.kill()
+            await first.wait()
+        # Nobody listens to this; the next total has it all the same.
+        await own.session.input_audio.append(audio=audio(2000))
+        async with running(started.session.id, **told) as second:
+            await heard(own, "session.updated")
+            await own.session.input_audio.append(audio=audio(4000))
+            await own.session.close()
+            await heard(own, "session.closed")
+            assert (await answer_of(second))[0] == 0
+    writers = {record["writer"]: record["quantities"]["audio.duration"] for record in records(folder)}
+    assert sorted(writers.values()) == ["3", "9"]
+    [row] = run("report", folder, "--by", "session", "--json").json["rows"]
+    assert Decimal(row["cost"]) == 9 * _MINUTE / 60
+    bill_for(simulator.truth.as_json()["usages"], BillForm.OPENAI_COSTS, tmp_path / "bill")
+    found = run("reconcile", "--ledger", folder, "--bill", tmp_path / "bill", "--json").json
+    assert [(row["billed_quantity"], row["estimated_quantity"]) for row in found["rows"]] == [("9", "9")]
+
+
+async def heard(connection: Any, type_: str) -> None:
+    async for event in connection:
+        if event.type == type_:
+            return
 
 
 async def test_three_sockets_of_one_session_count_its_seconds_once(
@@ -167,3 +218,54 @@ async def test_three_sockets_of_one_session_count_its_seconds_once(
     assert total(seen, "realtime_spend.billable.duration") == Decimal(6)
     [row] = run("report", ledger, "--by", "session", "--json").json["rows"]
     assert Decimal(row["cost"]) == 6 * _MINUTE / 60
+
+
+async def test_what_is_known_of_a_session_without_a_model_is_in_the_ledger_before_its_end(
+    simulator: Simulator, ledger: Path, seen: Seen, run: Run
+) -> None:
+    with suppress_instrumentation():
+        async with client_of(simulator) as client, client.live.connect() as own:
+            await own.session.start(session={"model": "gpt-live-1"})
+            started = await own.recv()
+            assert started.type == "session.started"
+            attachment, task = following(started.session.id, service(simulator), asks=False)
+            await has_begun(lambda: attachment.sockets)
+            for _ in range(3):
+                await own.session.input_audio.append(audio=audio(8000))
+            await has_begun(lambda: records(ledger))
+            [noted] = records(ledger)
+            assert (noted["quantities"], noted["cost"], noted["model"]) == ({"audio.duration": "24"}, None, None)
+            assert total(seen, "realtime_spend.billable.duration") == 0
+            await own.session.close()
+            await heard(own, "session.closed")
+            assert await task is End.CLOSED
+    assert total(seen, "realtime_spend.billable.duration") == Decimal(24)
+    assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(24 * _MINUTE / 60))
+    [row] = run("report", ledger, "--by", "model", "--json").json["rows"]
+    assert (row["model"], Decimal(row["cost"])) == ("gpt-live-1", 24 * _MINUTE / 60)
+
+
+@pytest.mark.parametrize("code", [1000, 1006])
+async def test_it_ends_when_the_session_says_so_however_the_socket_is_left(ledger: Path, code: int) -> None:
+    asked = 0
+
+    async def session(request: web.Request) -> web.WebSocketResponse:
+        nonlocal asked
+        asked += 1
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        told: dict[str, Any] = {"session": {"id": "sess_1", "model": "gpt-live-1"}, "usage": {"seconds": 3.5}}
+        await socket.send_json({"type": "session.closed", "reason": "expired", **told})
+        if code == 1006:
+            assert request.transport is not None
+            await asyncio.sleep(0.05)
+            request.transport.abort()
+        return socket
+
+    async with serving(session) as url:
+        attachment, task = following("sess_1", Service(base_url=url, headers={}))
+        assert await task is End.CLOSED
+    assert (asked, attachment.sockets) == (1, 1)
+    [record] = records(ledger)
+    assert (record["id"], record["status"], record["quantities"]) == ("sess_1", "completed", {"audio.duration": "3.5"})

@@ -44,6 +44,15 @@ def test_a_service_is_what_the_variables_of_the_sdk_name(
     assert (service.url("rtc_1"), service.headers) == (url, headers)
 
 
+def test_a_session_of_gpt_live_is_known_by_its_id_or_by_who_says_so() -> None:
+    service = Service.of(_OPENAI)
+    for call in ("live_1", "sess_1"):
+        assert service.url(call) == f"wss://api.openai.com/v1/live/sessions/{call}/attach"
+    assert service.url("any_1") == "wss://api.openai.com/v1/realtime?call_id=any_1"
+    assert service.url("any_1", is_live=True) == "wss://api.openai.com/v1/live/sessions/any_1/attach"
+    assert service.url("sess_1", is_live=False) == "wss://api.openai.com/v1/realtime?call_id=sess_1"
+
+
 def test_an_id_is_only_an_id_in_a_url() -> None:
     service = Service.of(_OPENAI)
     assert service.url("rtc_1&model=x#y") == "wss://api.openai.com/v1/realtime?call_id=rtc_1%26model%3Dx%23y"

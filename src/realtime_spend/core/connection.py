@@ -124,7 +124,7 @@ class Connection:
 
     def begin_anew(self) -> None:
         """In a forked child: what was begun before the fork is the parent's to account for."""
-        self._session.open, self._session.awaited = {}, {}
+        self._session.open, self._session.delegated, self._session.awaited = {}, {}, {}
 
     def abandon(self) -> None:
         """Take nothing any more, not even the end."""
@@ -135,6 +135,10 @@ class Connection:
         if self.is_closed:
             return _NOTHING
         self.is_closed = True
+        if self._session.id is None and self.endpoint.session is not None:
+            # Nothing was ever told on it, and yet the session was there.
+            self._enter(self.endpoint.session, at)
+            running_total.take_live(self.endpoint, self._session, {"type": live.STARTED})
         return self._part(at)
 
     def _session_event(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
@@ -183,6 +187,13 @@ class Connection:
         ]
         unfinished += [
             (
+                Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST),
+                Named(requested=None, said=model),
+            )
+            for response_id, model in session.delegated.items()
+        ]
+        unfinished += [
+            (
                 Usage(kind=Kind.TRANSCRIPTION, id=f"{item_id}#0", status=None, reported=Reported.MISSING),
                 _transcribing(model),
             )
@@ -192,7 +203,7 @@ class Connection:
             # What another socket has made good is neither lost nor, since no event told it here, a repetition.
             if self._sessions.accept(self.endpoint, usage):
                 learned.append(Metered(usage=usage, named=named, session=session.id, at=at))
-        session.open, session.awaited = {}, {}
+        session.open, session.delegated, session.awaited = {}, {}, {}
         return learned
 
     def _unreported(self) -> list[tuple[Usage, Named]]:
@@ -200,6 +211,9 @@ class Connection:
         session, service = self._session, self.endpoint.service
         kind = Kind.TRANSLATION if service is Service.TRANSLATION else Kind.LIVE
         if session.id is None or session.total is not None or not (session.is_live or service is Service.TRANSLATION):
+            return []
+        if self._sessions.is_measured(self.endpoint, session.id):
+            # Another socket has heard it, which is closed already.
             return []
         usage = Usage(kind=kind, id=session.id, status=None, reported=Reported.MISSING)
         return [(usage, self.named)]
@@ -219,14 +233,17 @@ class Connection:
     def _grown(self, at: int, *, waits: bool = True) -> Sequence[Learned]:
         """Return how much a running total has grown, as soon as somebody has said whose it is."""
         session = self._session
-        if waits and (session.id is None or session.model is None):
-            return _NOTHING
+        model = session.model or self.endpoint.requested_model
+        if waits and (session.id is None or model is None):
+            return _NOTHING if session.id is None else running_total.noted(session, self.named, at)
         return running_total.grown(self._sessions, self.endpoint, session, self.named, at)
 
     def _delegated(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
-        done = live.delegated(event)
+        session, done = self._session, live.delegated(event)
         if done is None:
-            return _NOTHING
+            begun = live.delegated_to(event)
+            return _NOTHING if begun is None else self._remember(session.delegated, *begun)
+        session.delegated.pop(done.id or "", None)
         amounts, raw = read_usage(done.usage, text_output=True)
         reported = Reported.MISSING if amounts.is_missing else Reported.REPORTED
         usage = Usage(Kind.RESPONSE, done.id or events.name(event.get("event_id")), done.status, reported, amounts, raw)

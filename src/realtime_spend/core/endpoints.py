@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _PROTOCOL_PATH = re.compile(r"/(?:realtime|voice-live|voice-agent|live/sessions)(?:/|$)")
 _AZURE_PATH = re.compile(r"^/(?:openai|voice-live|voice-agent)(?:/|$)")
 _TRANSLATION_PATH = re.compile(r"/realtime/translations(?:/|$)")
-_LIVE_PATH = re.compile(r"/live/sessions(?:/(?P<session>[^/]+))?(?:/|$)")
+# A fork goes on from the session in its path, and is another one.
+_LIVE_PATH = re.compile(r"/live/sessions(?:/(?!.+/fork/?$)(?P<session>[^/]+))?(?:/|$)")
 _VOICE_LIVE_PATH = re.compile(r"^/voice-(?:live|agent)(?:/|$)")
 # Public, US Government and China clouds (facts of the Azure documentation, 2026-11).
 _AZURE_DOMAINS = (

@@ -24,6 +24,7 @@ DECISION_EVENT: Final = "decision.event"
 # Setting up a session over WebRTC is charged with so many seconds at once, which its running total then uses up.
 WEBRTC_START: Final = Decimal(15)
 _MOST_SECONDS = 10**9
+_BEGINS = "response.created"
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete", "response.failed": "failed"}
 
 
@@ -43,6 +44,13 @@ def seconds_of(event: Mapping[str, Any]) -> Decimal | None:
     if not is_number(seconds) or not 0 <= seconds <= _MOST_SECONDS:
         return None
     return Decimal(repr(seconds))
+
+
+def delegated_to(event: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """Return the id and the model of a response that begins with this event, None where none does."""
+    inner = event.get("event")
+    told = events.name(events.child(inner, "response", "id")) if events.child(inner, "type") == _BEGINS else None
+    return None if told is None else (told, events.name(events.child(inner, "response", "model")))
 
 
 def delegated(event: Mapping[str, Any]) -> Delegated | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from realtime_spend.core import live, translation
+from realtime_spend.core import live, money, translation
 from realtime_spend.core.raw_numbers import numbers_text
 from realtime_spend.core.session import Metered
 from realtime_spend.core.usage import Amounts, Kind, Reported, Usage
@@ -43,6 +43,25 @@ def take_translated(session: Session) -> None:
     if session.appended:
         amounts = Amounts(seconds=translation.seconds_of(session.appended))
         session.total = Usage(Kind.TRANSLATION, session.id, None, Reported.ESTIMATED, amounts)
+
+
+def noted(session: Session, named: Named, at: int) -> tuple[Metered, ...]:
+    """Return a total whose model nobody has said yet, now and then: whoever is killed meanwhile loses little of it.
+
+    It is counted when it is known whose it is; until then it is written down, and adds nothing.
+    """
+    total = session.total
+    seconds = None if total is None else total.amounts.seconds
+    if total is None or seconds is None:
+        return ()
+    if session.noted is None:
+        # As a rule the model is said in a moment.
+        session.noted = seconds
+    if seconds - session.noted < translation.TOLD_EVERY:
+        return ()
+    session.noted = seconds
+    usage = Usage(total.kind, session.id, total.status, total.reported, total.amounts, total.raw, goes_on=True)
+    return (Metered(usage, named, session.id, at, increase=money.ZERO),)
 
 
 def grown(sessions: Sessions, endpoint: Endpoint, session: Session, named: Named, at: int) -> tuple[Metered, ...]:

@@ -93,9 +93,10 @@ _Key = tuple[_Place, Kind, str]
 class Session:
     """What is known of one session.
 
-    `open` maps responses begun to when they were. `added` and `committed` map items of audio to the transcription model
-    in force when they were; `awaited` holds those committed whose transcription has not come. `total` is the running
-    total of a session of GPT-Live, or of a translation of so many bytes of audio `appended`.
+    `open` maps responses begun to when they were, and `delegated` those that another model works at to that model.
+    `added` and `committed` map items of audio to the transcription model in force when they were; `awaited` holds those
+    committed whose transcription has not come. `total` is the running total of a session of GPT-Live, or of a
+    translation of so many bytes of audio `appended`; `noted` is what of it was written down before its model was known.
     """
 
     id: str | None = None
@@ -103,18 +104,21 @@ class Session:
     transcription: str | None = None
     sockets: int = 0
     open: dict[str, int] = field(default_factory=dict)
+    delegated: dict[str, str | None] = field(default_factory=dict)
     awaited: dict[str, str | None] = field(default_factory=dict)
     added: dict[str, str | None] = field(default_factory=dict)
     committed: dict[str, str | None] = field(default_factory=dict)
     is_live: bool = False
     total: Usage | None = None
     appended: int = 0
+    noted: Decimal | None = None
 
     def absorb(self, other: Session) -> None:
         """Take over what a socket had learned before it was known which session it belongs to."""
         # What the session knows goes before, and of two instants the earlier: the newcomer may only lag behind.
         for response, begun in other.open.items():
             self.open[response] = min(begun, self.open.get(response, begun))
+        self.delegated = {**other.delegated, **self.delegated}
         self.awaited = {**other.awaited, **self.awaited}
         self.added = {**other.added, **self.added}
         self.committed = {**other.committed, **self.committed}
@@ -123,7 +127,7 @@ class Session:
         self.is_live = self.is_live or other.is_live
         self.total = self.total or other.total
         self.appended += other.appended
-        other.open, other.awaited = {}, {}
+        other.open, other.delegated, other.awaited = {}, {}, {}
 
 
 class Sessions:
@@ -183,11 +187,18 @@ class Sessions:
             before = self._totals.get(key)
             if before is None or total > before:
                 self._totals[key] = total
+                # What is forgotten is what has been silent for longest: a session that goes on would be counted anew.
+                self._totals.move_to_end(key)
             if len(self._totals) > _MOST_USAGES_REMEMBERED:
                 self._totals.popitem(last=False)
         if before is None:
             return total, True
         return max(money.subtract(total, before), money.ZERO), False
+
+    def is_measured(self, endpoint: Endpoint, session_id: str) -> bool:
+        """Whether a running total of this session has been taken."""
+        with self._lock:
+            return (endpoint.place, session_id) in self._totals
 
     def begin_anew(self) -> None:
         """In a forked child: a lock that another thread held at the fork would be held for ever."""

@@ -29,7 +29,8 @@ def appended(message: str | bytes | bytearray) -> int:
     audio = event.get("audio") if isinstance(event, dict) and event.get("type") == APPEND else None
     if not isinstance(audio, str):
         return 0
-    text = audio.rstrip("=")
+    # Some encoders break their lines, and what pads the end is no sound either.
+    text = "".join(audio.split()).rstrip("=")
     return len(text) * 3 // 4
 
 

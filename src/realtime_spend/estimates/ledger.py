@@ -7,12 +7,13 @@ equals the first. A line that cannot be read is skipped and counted: a process m
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core import money
 from realtime_spend.core.usage import RANK, Kind, Reported
+from realtime_spend.estimates.running_totals import greatest, increase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -83,7 +84,11 @@ class Once:
         key = (entry.provider, entry.server, entry.kind, entry.id, day)
         known = self.kept.get(key)
         self.repeated += known is not None
-        if known is None or _is_better(entry, known):
+        if known is None:
+            self.kept[key] = entry
+        elif day is not None:
+            self.kept[key] = greatest(entry, known)
+        elif _is_better(entry, known):
             self.kept[key] = entry
 
     def entries(self) -> list[Entry]:
@@ -97,8 +102,11 @@ class Once:
         for key in sorted(self.kept.keys() - found.keys(), key=lambda key: (*key[:4], key[4] or date.min)):
             entry, session = self.kept[key], (*key[:4], None)
             known = before.get(session)
-            grown = entry if known is None else _increase(entry, known)
+            grown = entry if known is None else increase(entry, known)
             if grown is not None:
+                if known is not None and not known.quantities:
+                    # What nobody knew one day was told the next.
+                    del found[*key[:4], known.at.date()]
                 before[session], found[key] = entry, grown
         return found
 
@@ -125,36 +133,8 @@ def read_ledger(folder: Path, advance: Callable[[int], None] = lambda _bytes: No
 def _is_better(entry: Entry, known: Entry) -> bool:
     if RANK[entry.reported] != RANK[known.reported]:
         return RANK[entry.reported] > RANK[known.reported]
-    if (entry.cost is None) != (known.cost is None):
-        # A sideband that did not learn its model has the same usage without a price.
-        return known.cost is None
-    # Of running totals the greatest stands for all.
-    return entry.kind in _RUNNING_TOTALS and money.add(*entry.quantities.values()) > money.add(
-        *known.quantities.values()
-    )
-
-
-def _increase(entry: Entry, before: Entry) -> Entry | None:
-    """Return what a running total has grown by, None if it has not. A part of it has that share of the cost."""
-    total, known = money.add(*entry.quantities.values()), money.add(*before.quantities.values())
-    if total <= known or RANK[entry.reported] < RANK[before.reported]:
-        return None
-    share = money.divide(money.subtract(total, known), total)
-
-    def of(amount: Decimal | None) -> Decimal | None:
-        return None if amount is None else money.CONTEXT.quantize(money.multiply(amount, share), money.PLACES)
-
-    return replace(
-        entry,
-        quantities={
-            part: money.subtract(many, before.quantities.get(part, money.ZERO))
-            for part, many in entry.quantities.items()
-        },
-        costs={part: of(cost) for part, cost in entry.costs.items()},
-        cost=of(entry.cost),
-        low=of(entry.low),
-        high=of(entry.high),
-    )
+    # A sideband that did not learn its model has the same usage without a price.
+    return known.cost is None and entry.cost is not None
 
 
 def ledger_files(folder: Path) -> list[Path]:

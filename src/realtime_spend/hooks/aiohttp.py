@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from realtime_spend.core.endpoints import port_of
 from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
+from realtime_spend.hooks.sending import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,11 +143,11 @@ def _watch_receive(connection: Any, kinds: tuple[Any, ...], observer: Observer) 
 
 
 def _watch_sending(connection: Any, name: str, observer: Observer) -> None:
-    reference, send_of = weakref.ref(connection), inner(connection, name)
+    reference, send_of, sent = weakref.ref(connection), inner(connection, name), Sending(observer)
 
     async def sending(connection: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
         result = await send_of(connection, data, *args, **kwargs)
-        observer.sent(data)
+        sent.frame(data, first=True, final=True)
         return result
 
     override(connection, name, lambda *args, **kwargs: sending(reference(), *args, **kwargs))

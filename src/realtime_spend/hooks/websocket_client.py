@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from realtime_spend.core.endpoints import port_of
 from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
+from realtime_spend.hooks.sending import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,12 +97,12 @@ class WebsocketClientHook(Hook):
 
 
 def _watch_sending(connection: Any, observer: Observer) -> None:
-    send_frame_of = inner(connection, "send_frame")
+    send_frame_of, sending = inner(connection, "send_frame"), Sending(observer)
 
     def send_frame(frame: Any) -> Any:
         result = send_frame_of(connection, frame)
-        if frame.opcode in (_TEXT, _BINARY) and frame.fin:
-            observer.sent(frame.data)
+        if frame.opcode in (_CONTINUATION, _TEXT, _BINARY):
+            sending.frame(frame.data, first=frame.opcode != _CONTINUATION, final=bool(frame.fin))
         return result
 
     override(connection, "send_frame", send_frame)

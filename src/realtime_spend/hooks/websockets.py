@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
+from realtime_spend.hooks.sending import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from realtime_spend.hooks import Observer
 
 _WATCHED = ("events_received", "receive_eof")
-_SENDING = ("send_text", "send_binary")
+_SENDING = ("send_text", "send_binary", "send_continuation")
 _SWITCHING_PROTOCOLS = 101
 
 
@@ -87,16 +88,21 @@ class WebsocketsHook(Hook):
 
 
 def _watch_sending(connection: Any, observer: Observer) -> None:
-    for name in _SENDING if observer.wants_sent else ():
-        override(connection, name, _sending(inner(connection, name), weakref.ref(connection), observer))
+    if not observer.wants_sent:
+        return
+    sending, reference = Sending(observer), weakref.ref(connection)
+    for name in _SENDING:
+        override(connection, name, _watched_sending(inner(connection, name), reference, sending, name))
 
 
-def _sending(send_of: Callable[..., None], reference: weakref.ref[Any], observer: Observer) -> Callable[..., None]:
+def _watched_sending(
+    send_of: Callable[..., None], reference: weakref.ref[Any], sending: Sending, name: str
+) -> Callable[..., None]:
+    is_first = name != "send_continuation"
+
     def send(data: Any, *args: Any, **kwargs: Any) -> None:
         send_of(reference(), data, *args, **kwargs)
-        # A message in several frames is none that an SDK sends.
-        if args[0] if args else kwargs.get("fin", True):
-            observer.sent(data)
+        sending.frame(data, first=is_first, final=bool(args[0] if args else kwargs.get("fin", True)))
 
     return send
 

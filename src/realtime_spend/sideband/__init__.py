@@ -9,7 +9,7 @@ once. `Incoming` takes the webhook by which a service tells of a telephone call,
 """
 
 from realtime_spend.sideband.attachment import Attachment, End, Patience
-from realtime_spend.sideband.incoming import Incoming
+from realtime_spend.sideband.incoming import Incoming, Told
 from realtime_spend.sideband.service import Service
 
-__all__ = ["Attachment", "End", "Incoming", "Patience", "Service"]
+__all__ = ["Attachment", "End", "Incoming", "Patience", "Service", "Told"]

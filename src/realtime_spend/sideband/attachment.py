@@ -7,15 +7,16 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from realtime_spend.observing import RUNNING
-from realtime_spend.sideband.question import Question
-from realtime_spend.sideband.service import is_live
+from realtime_spend.sideband.question import Question, ends_session
+from realtime_spend.sideband.service import begins_live
 
 if TYPE_CHECKING:
     from realtime_spend.sideband.service import Service
@@ -32,6 +33,20 @@ _LARGEST_MESSAGE = 64 * 1024 * 1024
 _CLOSING_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 20.0
 _CONNECTING_SECONDS = 20.0
+
+
+# An old socket may have been silent for long, and on its last word there is little to wait for.
+_LAST_WORD_SECONDS = 0.5
+_HEARING_OUT_SECONDS = 2.0
+_MESSAGES = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
+
+
+class _Left(Enum):
+    """Why one socket is listened to no more."""
+
+    OVER = auto()
+    DROPPED = auto()
+    SILENT = auto()
 
 
 class End(StrEnum):
@@ -66,7 +81,8 @@ class Attachment:
     """Listens to one call and meters it. `model` is what its usage is of as long as the service has not said it.
 
     With `asks` False nothing at all is said on the socket, and the model is known only once somebody else changes the
-    session. `is_webrtc`: a browser holds it, so that a session of GPT-Live is charged for as it is set up.
+    session. `is_live`: whether it is a session of GPT-Live; None is as its id begins. `is_webrtc`: a browser holds it,
+    so that such a session is charged for as it is set up.
     """
 
     def __init__(
@@ -76,15 +92,18 @@ class Attachment:
         *,
         model: str | None = None,
         asks: bool = True,
+        is_live: bool | None = None,
         is_webrtc: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self.call = call
-        self._url, self._headers = service.url(call), service.headers
-        self._model, self._is_live = model, is_live(call)
+        self._is_live = begins_live(call) if is_live is None else is_live
+        self._url, self._headers = service.url(call, is_live=self._is_live), service.headers
+        self._model = model
         self._patience = patience or Patience()
         self._asks = self._is_due = asks
         self._is_webrtc = is_webrtc
+        self._host, self._has_warned = urlsplit(self._url).hostname, False
         self._wait = self._patience.least
         self.sockets = 0
         """How many there were until now."""
@@ -114,9 +133,11 @@ class Attachment:
             while not isinstance(socket, End):
                 watcher.opened()
                 try:
-                    over = await self._listen(socket, watcher)
+                    left = await self._listen(socket, watcher)
                     # The next one first, so that nothing is missed where the old one lives.
-                    following = End.CLOSED if over else await self._connected(http)
+                    following = End.CLOSED if left is _Left.OVER else await self._connected(http, left)
+                    if left is _Left.SILENT:
+                        await _hear_out(socket, watcher)
                 finally:
                     with suppress(aiohttp.ClientError, OSError, TimeoutError):
                         async with asyncio.timeout(_CLOSING_SECONDS):
@@ -124,35 +145,41 @@ class Attachment:
                 socket = following
             return socket
 
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> bool:
-        """Take what comes, until nothing does; return whether the service said that it is over."""
-        since = time.monotonic()
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> _Left:
+        """Take what comes, until nothing does; return why."""
+        since, has_ended = time.monotonic(), False
         question = Question(is_live=self._is_live) if self._is_due else None
         if question is not None and not await _say(socket, question.next()):
-            return False
+            return _Left.DROPPED
         while True:
             try:
                 message = await socket.receive(timeout=self._patience.silence)
             except TimeoutError:
                 # Nothing was missed on this one, so that there is nothing to ask on the next.
                 self._is_due = False
-                return False
-            if message.type not in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+                return _Left.SILENT
+            if message.type not in _MESSAGES:
                 _log.debug("the sideband to %s ended with the code %s", self.call, socket.close_code)
                 self._is_due = self._asks
                 if time.monotonic() - since > _SETTLED_SECONDS:
                     self._wait = self._patience.least
-                return socket.close_code in _OVER
+                return _Left.OVER if has_ended or socket.close_code in _OVER else _Left.DROPPED
             watcher.frame(message.data)
+            # GPT-Live tells its end, and may then leave without a word more.
+            has_ended = has_ended or (self._is_live and ends_session(message.data))
             if question is not None and question.is_refused_by(message.data):
                 await _say(socket, question.next())
 
-    async def _connected(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse | End:
+    async def _connected(
+        self, http: aiohttp.ClientSession, left: _Left | None = None
+    ) -> aiohttp.ClientWebSocketResponse | End:
         """Return a new socket, or how it ended."""
         since = time.monotonic()
+        waits = left is _Left.DROPPED
         while True:
-            if self.sockets:
+            if waits:
                 await self._pause()
+            waits = True
             socket, status = await self._tried(http)
             if socket is not None:
                 self.sockets += 1
@@ -162,10 +189,17 @@ class Attachment:
             if status in _UNKNOWN and self.sockets:
                 return End.GONE
             patience = self._patience.call if status in _UNKNOWN else self._patience.service
+            self._warn(status, patience)
             if time.monotonic() - since + self._wait > patience:
                 return End.NOT_FOUND if status in _UNKNOWN else End.UNREACHABLE
-            if not self.sockets:
-                await self._pause()
+
+    def _warn(self, status: int | None, patience: float) -> None:
+        """Say once why nothing happens: whoever has just started it would wait for long without a word."""
+        if self._has_warned or self.sockets or status in _UNKNOWN:
+            return
+        self._has_warned = True
+        why = "cannot be reached" if status is None else f"answers with {status}"
+        _log.warning("%s %s; it is tried again for %.0f seconds", self._host, why, patience)
 
     async def _pause(self) -> None:
         """Wait longer each time: a service that lets everybody in and throws everybody out is not to be run against."""
@@ -192,6 +226,17 @@ class Attachment:
             _log.debug("no sideband to %s: %s", self.call, type(error).__name__)
             return None, None
         return socket, None
+
+
+async def _hear_out(socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> None:
+    """Take what came on a socket while the next one was opened: that one was told none of it."""
+    until = time.monotonic() + _HEARING_OUT_SECONDS
+    with suppress(TimeoutError):
+        while time.monotonic() < until:
+            message = await socket.receive(timeout=_LAST_WORD_SECONDS)
+            if message.type not in _MESSAGES:
+                return
+            watcher.frame(message.data)
 
 
 async def _say(socket: aiohttp.ClientWebSocketResponse, text: str | None) -> bool:

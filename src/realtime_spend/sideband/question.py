@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _MARK = "realtime_spend_asks"
 _KINDS = ("realtime", "transcription")
+_END = "session.closed"
 
 
 class Question:
@@ -32,15 +33,25 @@ class Question:
 
     def is_refused_by(self, message: str | bytes) -> bool:
         """Whether a message says that what was asked last cannot be."""
-        text = message if isinstance(message, str) else message.decode("utf-8", "replace")
-        if _MARK not in text:
-            return False
-        try:
-            event = json.loads(text)
-        except (ValueError, RecursionError):
-            return False
-        if not isinstance(event, dict) or event.get("type") != "error":
+        event = _event_with(_MARK, message)
+        if event.get("type") != "error":
             return False
         error = event.get("error")
         inner = error if isinstance(error, dict) else {}
         return _MARK in (event.get("client_event_id"), inner.get("event_id"), inner.get("client_event_id"))
+
+
+def ends_session(message: str | bytes) -> bool:
+    """Whether a message says that the session is over."""
+    return _event_with(_END, message).get("type") == _END
+
+
+def _event_with(mark: str, message: str | bytes) -> dict[str, Any]:
+    """Return the event of a message that holds `mark`; an empty one where it does not, or is none."""
+    if (mark if isinstance(message, str) else mark.encode()) not in message:  # type: ignore[operator]  # of its kind
+        return {}
+    try:
+        event = json.loads(message)
+    except (ValueError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _OPENAI = "https://api.openai.com/v1"
 _AZURE_PATH = "/openai/v1"
 _SOCKETS = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-# What the ids of GPT-Live's sessions begin with.
-_LIVE = "live_"
+# What the ids of GPT-Live's sessions begin with, of telephones and of browsers; of other calls it is `rtc_`.
+_LIVE = ("live_", "sess_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +42,19 @@ class Service:
         is_azure = endpoint is not None and endpoint.provider is Provider.AZURE
         return cls(base_url=said, headers=_credentials(environment, is_azure=is_azure))
 
-    def url(self, call: str) -> str:
-        """Return where to listen to a call, or to a session of GPT-Live."""
+    def url(self, call: str, *, is_live: bool | None = None) -> str:
+        """Return where to listen to a call, or to a session of GPT-Live; None: as its id begins."""
         parts = urlsplit(self.base_url)
         path = parts.path.rstrip("/")
-        if is_live(call):
+        if begins_live(call) if is_live is None else is_live:
             path, query = f"{path}/live/sessions/{quote(call, safe='')}/attach", parts.query
         else:
             path, query = f"{path}/realtime", "&".join(filter(None, (urlencode({"call_id": call}), parts.query)))
         return urlunsplit((_SOCKETS[parts.scheme], parts.netloc, path, query, ""))
 
 
-def is_live(call: str) -> bool:
-    """Whether an id is that of a session of GPT-Live."""
+def begins_live(call: str) -> bool:
+    """Whether an id begins as those of sessions of GPT-Live."""
     return call.startswith(_LIVE)
 
 
@@ -66,8 +66,8 @@ def _of_azure(endpoint: str) -> str:
 def _credentials(environment: Mapping[str, str], *, is_azure: bool) -> dict[str, str]:
     if not is_azure:
         return {"Authorization": f"Bearer {_key(environment, 'OPENAI_API_KEY')}"}
-    if token := environment.get("AZURE_OPENAI_AD_TOKEN", "").strip():
-        return {"Authorization": f"Bearer {token}"}
+    if environment.get("AZURE_OPENAI_AD_TOKEN", "").strip():
+        return {"Authorization": f"Bearer {_key(environment, 'AZURE_OPENAI_AD_TOKEN')}"}
     return {"api-key": _key(environment, "AZURE_OPENAI_API_KEY")}
 
 
@@ -75,4 +75,7 @@ def _key(environment: Mapping[str, str], name: str) -> str:
     key = environment.get(name, "").strip()
     if not key:
         raise ValueError(f"{name} is not set; set it to a key of the project that the call is in")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        # It could be sent in no header.
+        raise ValueError(f"{name} holds no key; set it to a key of the project that the call is in")
     return key
