@@ -310,6 +310,30 @@ def test_a_bucket_of_many_days_is_no_day(tmp_path: Path) -> None:
     assert (bill.first, bill.last) == (date(2026, 11, 25), date(2026, 11, 25))
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "column"),
+    [
+        (START + DAY // 2, START + DAY, "start_time"),
+        (START + 1, START + DAY + 1, "start_time"),
+        (START, START + DAY // 2, "end_time"),
+        (START + DAY // 2, None, "start_time"),
+    ],
+)
+def test_a_bucket_of_half_a_day_is_no_day(tmp_path: Path, start: int, end: int | None, column: str) -> None:
+    half = bucket(result(AUDIO_IN, "7"), start=start, end_time=end)
+    bill = read(tmp_path, page(half, bucket(result(AUDIO_IN, "1"), start=START + DAY)))
+    assert [item.cost for item in bill.items] == [1]
+    assert bill.left_out == [LeftOut(what="costs of a part of a day", rows=1, cost=Decimal(7), currency="USD")]
+    why = "the bucket of 2026-11-18 has only a part of the day; ask for a start_time and an end_time at 00:00 UTC"
+    assert said(bill) == [(1, column, why)]
+    assert (bill.first, bill.last) == (date(2026, 11, 19), date(2026, 11, 19))
+
+
+def test_a_bucket_that_does_not_say_its_end_is_a_day(tmp_path: Path) -> None:
+    bill = read(tmp_path, page(bucket(result(AUDIO_IN, "1"), end_time=None)))
+    assert ([item.cost for item in bill.items], bill.problems) == ([1], [])
+
+
 def test_a_line_that_is_cut_off_leaves_the_others(tmp_path: Path) -> None:
     bill = read(tmp_path, f"{WHOLE}\n{WHOLE[:60]}")
     assert [item.cost for item in bill.items] == [1]

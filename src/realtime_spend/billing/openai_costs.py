@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from realtime_spend.billing.openai_dashboard import read_dashboard
 from realtime_spend.billing.openai_live import days_query, pages
-from realtime_spend.billing.openai_results import LONGER_THAN_A_DAY, Result, Results, amount_of
+from realtime_spend.billing.openai_results import LONGER_THAN_A_DAY, PART_OF_A_DAY, Result, Results, amount_of
 from realtime_spend.billing.source_text import SourceError, source_text
 
 if TYPE_CHECKING:
@@ -135,20 +135,30 @@ class _Pages:
         if day is None or not isinstance(found, list):
             self._results.problem("a bucket has no start_time or no results", self._row + 1, "start_time")
             return
-        is_long = isinstance(end, int) and isinstance(start, int) and end - start > _DAY
-        if is_long:
-            self._results.problem(
-                f"the bucket of {day} is longer than a day, so its days cannot be told apart; ask for bucket_width=1d",
-                self._row + 1,
-                "end_time",
-            )
-        else:
+        unfit = self._unfit(day, start, end)
+        if unfit is None:
             self._results.cover(day)
         for result in found:
             self._row += 1
-            self._result(day, result, is_long=is_long)
+            self._result(day, result, unfit=unfit)
 
-    def _result(self, day: date, result: Any, *, is_long: bool) -> None:
+    def _unfit(self, day: date, start: Any, end: Any) -> str | None:
+        """Say of a bucket that is no whole day what it is instead; return what its costs are left out as."""
+        begins_at, lasts = int(start) % _DAY, int(end) - int(start) if _day(end) else _DAY
+        # Asked live, today's bucket may end now: that day is open.
+        is_short = bool(begins_at) or (lasts < _DAY and self._results.file is not None)
+        if lasts <= _DAY and not is_short:
+            return None
+        unfit, what, instead = (
+            (LONGER_THAN_A_DAY, "is longer than a day, so its days cannot be told apart", "bucket_width=1d")
+            if lasts > _DAY
+            else (PART_OF_A_DAY, "has only a part of the day", "a start_time and an end_time at 00:00 UTC")
+        )
+        column = "start_time" if begins_at and lasts <= _DAY else "end_time"
+        self._results.problem(f"the bucket of {day} {what}; ask for {instead}", self._row + 1, column)
+        return unfit
+
+    def _result(self, day: date, result: Any, *, unfit: str | None) -> None:
         amount = result.get("amount") if isinstance(result, dict) else None
         if not isinstance(amount, dict):
             self._results.problem(f"a result of {day} has no amount", self._row, "amount")
@@ -158,8 +168,8 @@ class _Pages:
         except ValueError as error:
             self._results.problem(f"a result of {day} has no amount of money: {error}", self._row, "amount.value")
             return
-        if is_long:
-            self._results.bill.leave_out(LONGER_THAN_A_DAY, value, currency)
+        if unfit is not None:
+            self._results.bill.leave_out(unfit, value, currency)
             return
         quantity = self._quantity(result.get("quantity"))
         line_item = result.get("line_item")
