@@ -331,7 +331,8 @@ def test_a_bucket_of_half_a_day_is_no_day(tmp_path: Path, start: int, end: int |
 
 def test_a_bucket_that_does_not_say_its_end_is_a_day(tmp_path: Path) -> None:
     bill = read(tmp_path, page(bucket(result(AUDIO_IN, "1"), end_time=None)))
-    assert ([item.cost for item in bill.items], bill.problems) == ([1], [])
+    assert [item.cost for item in bill.items] == [1]
+    assert bill.problems == []
 
 
 def test_a_line_that_is_cut_off_leaves_the_others(tmp_path: Path) -> None:
