@@ -28,6 +28,8 @@ BASE_URL = "https://api.openai.com/v1"
 _DAY = 86_400
 # Most days that one page may have.
 _MOST_BUCKETS = 180
+# What may have begun where a text breaks off.
+_BEGUN = ("true", "false", "null", "-", ".", "e+", "e-", "E+", "E-")
 _LINE_ITEM_KEY = ("line_item", "project_id", "api_key_id", "user_id", "api_source")
 
 
@@ -81,18 +83,18 @@ def _saved(text: str, results: Results) -> Iterator[Any]:
     try:
         value = _json(text)
     except ValueError as error:
-        if "\n" not in text.strip():
-            results.problem(f"it is not JSON: {error}")
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        if len(lines) == 1 or (_is_cut(error, text) and not any(_is_page(line) for _, line in lines)):
+            results.problem(_why(error, text))
             return
     else:
         yield from value if isinstance(value, list) else [value]
         return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield _json(line)
-            except ValueError as error:
-                results.problem(f"line {number} is not JSON: {error}")
+    for number, line in lines:
+        try:
+            yield _json(line)
+        except ValueError as error:
+            results.problem(f"line {number}: {_why(error, line)}")
 
 
 def _json(text: str) -> Any:
@@ -101,6 +103,28 @@ def _json(text: str) -> Any:
         return json.loads(text, parse_float=Decimal, parse_constant=str)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _is_page(line: str) -> bool:
+    try:
+        return isinstance(_json(line), dict)
+    except ValueError:
+        return False
+
+
+def _is_cut(error: ValueError, text: str) -> bool:
+    """Whether all of a text would be JSON, if only it went on."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    rest = text[error.pos :].strip()
+    is_open = error.msg.startswith("Unterminated string") or ("escape" in error.msg and '"' not in rest)
+    return is_open or any(word.startswith(rest) for word in _BEGUN)
+
+
+def _why(error: ValueError, text: str) -> str:
+    if _is_cut(error, text):
+        return "it breaks off, as a file does that was not fetched to its end; fetch it again"
+    return f"it is not JSON: {error}"
 
 
 class _Pages:
