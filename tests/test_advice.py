@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 
 from realtime_spend.advice import advice
+from realtime_spend.configuration import parse_deployments
 from realtime_spend.core.endpoints import Endpoint, recognise
 from realtime_spend.core.line_items import Scope, Sku
-from realtime_spend.core.naming import Named, Resolved
-from realtime_spend.core.rates import Reason
+from realtime_spend.core.naming import Named, Naming, Resolved
+from realtime_spend.core.rates import ModelKind, Prices, Reason
+from realtime_spend.rate_cards import load_book
 
 
 def _endpoint(host: str, path: str = "/openai/v1/realtime") -> Endpoint:
@@ -48,6 +53,35 @@ def test_each_reason_has_its_sentence(reason: Reason, words: tuple[str, ...]) ->
     _, sentence = advice(_AZURE, _NAMED, _resolved(reason), reason)
     assert [word for word in words if word not in sentence] == []
     assert "its cost is not" in sentence
+
+
+@pytest.mark.parametrize("reason", [Reason.MODEL_NOT_LISTED, Reason.NOT_A_TRANSCRIPTION_MODEL, Reason.MODEL_NOT_NAMED])
+@pytest.mark.parametrize(
+    ("path", "transcription", "kind"),
+    [
+        ("/openai/v1/realtime", False, ModelKind.REALTIME),
+        ("/openai/v1/realtime", True, ModelKind.TRANSCRIPTION),
+        ("/openai/v1/realtime/translations", False, ModelKind.TRANSLATION),
+    ],
+)
+def test_what_a_deployment_may_run_is_a_model_for_what_it_was_used_for(
+    reason: Reason,
+    path: str,
+    transcription: bool,  # noqa: FBT001
+    kind: ModelKind,
+) -> None:
+    endpoint = _endpoint("acme.openai.azure.com", path)
+    named = Named(requested="voice-prod", said="voice-prod", transcription=transcription)
+    _, sentence = advice(endpoint, named, _resolved(reason), reason)
+    suggested = re.search(r"REALTIME_SPEND_DEPLOYMENTS='(.*?)'", sentence)
+    assert suggested is not None
+    book = load_book()
+    resolved = Naming(book, parse_deployments(suggested[1])).resolve(endpoint, named)
+    assert resolved.sku is not None
+    listed = book.listed(endpoint.provider, resolved.sku.model)
+    assert listed is not None
+    assert listed.kind is kind
+    assert isinstance(book.prices(resolved.sku, datetime(2026, 11, 18, tzinfo=UTC)), Prices)
 
 
 def test_there_is_a_sentence_for_every_reason() -> None:

@@ -96,6 +96,24 @@ def test_parquet_without_duckdb_is_refused_in_a_sentence(
     assert "pip install 'realtime-spend[reconcile]'" in answer.err
 
 
+@pytest.mark.parametrize("was_there", [True, False])
+def test_without_sessions_nothing_is_written(tmp_path: Path, was_there: bool) -> None:  # noqa: FBT001
+    folder = tmp_path / "bills"
+    if was_there:
+        folder.mkdir()
+    command = [*_COMMAND, "--bill", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline().startswith("http://127.0.0.1:")
+        finally:
+            server.send_signal(signal.SIGINT)
+            _, said = server.communicate(timeout=20)
+    assert server.returncode == 2
+    assert said == "Error: no session used anything, so there is no bill; let a client talk to the URL first\n"
+    assert list(tmp_path.rglob("*")) == ([folder] if was_there else [])
+
+
 def test_usages_that_are_not_kept_one_by_one_make_no_bill(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

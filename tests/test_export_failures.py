@@ -42,6 +42,15 @@ def test_a_failure_that_goes_on_is_said_once_with_its_reason(clock: Clock) -> No
         assert once.has_failed_within(1)
 
 
+def test_a_failure_may_be_said_by_whoever_asks_and_by_no_record(clock: Clock) -> None:
+    kept = SaidOnce(600, clock, note=None)
+    transient = "Transient error %s encountered while exporting metrics batch, retrying in %.2fs."
+    assert not kept.filter(record(transient, "Refused", 1.03))
+    assert not kept.filter(record("Failed to export metrics batch due to timeout"))
+    assert kept.why == "Transient error Refused encountered while exporting metrics batch"
+    assert kept.filter(record("Failed to export %s to %s", "traces", "collector", name=GRPC))
+
+
 def test_a_failure_after_a_time_without_any_is_a_new_one(clock: Clock) -> None:
     once = SaidOnce(600, clock)
     assert once.filter(record(FAILED, 503, "full"))

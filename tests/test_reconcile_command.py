@@ -208,6 +208,17 @@ def test_a_bill_that_is_not_there_is_said(run: Run, ledger: Path, tmp_path: Path
     )
 
 
+@pytest.mark.parametrize("form", [BillForm.OPENAI_COSTS, BillForm.FOCUS_PARQUET])
+def test_half_a_bill_is_said_to_break_off(run: Run, ledger: Path, tmp_path: Path, form: BillForm) -> None:
+    whole = write_bill(draft_bill(conversations(AZURE), provider=form.provider), form, tmp_path)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    answer = run("reconcile", "--ledger", ledger, "--bill", whole)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert "breaks off" in answer.err
+    assert "again" in answer.err
+
+
 def test_no_bill_at_all_is_said(run: Run, ledger: Path) -> None:
     answer = run("reconcile", "--ledger", ledger)
     assert answer.status == 2

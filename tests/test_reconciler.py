@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
 import threading
 import time
@@ -358,6 +360,25 @@ def test_azure_is_asked_for_a_scope(ledger: Path, book: RateBook) -> None:
     assert service.asked[0].path == f"{scope}/providers/Microsoft.CostManagement/query"
     assert service.asked[0].headers["authorization"] == "Bearer a-token"
     assert "a-token" not in repr(question)
+
+
+def test_without_a_sign_in_azure_is_one_sentence_and_no_log(
+    ledger: Path, book: RateBook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    # Of all ways to sign in the one that asks nobody on the network.
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
+    with answering([]) as service:
+        access = Access(azure_url=service.url)
+        bills = (Path("azure:/subscriptions/1"),)
+        question = Question(ledger=ledger, bills=bills, first=FIRST, last=DAYS[1], at=AT, access=access)
+        with pytest.raises(ValueError, match="nobody is signed in to Azure: run `az login` or set ") as raised:
+            answer(question, book=book)
+    assert "\n" not in str(raised.value)
+    assert service.asked == []
+    assert [record for record in caplog.records if record.name.startswith("azure")] == []
+    assert logging.getLogger("azure.identity").level == logging.NOTSET
 
 
 def test_a_provider_that_has_nothing_of_these_days_is_said(ledger: Path, book: RateBook) -> None:

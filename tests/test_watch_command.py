@@ -143,15 +143,23 @@ def test_once_without_a_bill_is_status_2_and_says_what_to_do(
 
 
 @pytest.mark.usefixtures("receiver")
-def test_once_with_nobody_to_tell_is_status_2(run: Run, ledger: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_once_with_nobody_to_tell_is_status_2_and_one_sentence(
+    run: Run, ledger: Path, tmp_path: Path, protocol: str
+) -> None:
     bill = write_bill(tmp_path / "bill.json", TOKENS)
     answer = run(
         *("watch", "--ledger", ledger, "--bill", bill, "--once"),
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
         OTEL_EXPORTER_OTLP_TIMEOUT="1",
     )
     assert answer.status == 2
-    assert "the gauges could not be sent" in answer.err
+    found, sentence = answer.err.splitlines()
+    assert "billed 64.00 USD" in found
+    assert sentence.startswith("Error: nobody took the gauges (")
+    assert "Connection refused" in sentence
+    assert sentence.endswith("; start a collector, or set OTEL_EXPORTER_OTLP_ENDPOINT to where it is")
 
 
 @pytest.mark.parametrize(

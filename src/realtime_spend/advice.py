@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from realtime_spend.core.endpoints import Service
 from realtime_spend.core.line_items import Provider
 from realtime_spend.core.rates import Reason
 
@@ -20,15 +21,14 @@ def advice(endpoint: Endpoint, named: Named, resolved: Resolved, reason: Reason)
     """Return the name that the trouble is with, and one sentence about it."""
     name = (resolved.sku.model if resolved.sku else None) or named.said or named.requested or "a session without a name"
     deployment = named.requested or name
-    entry = '{"model": "gpt-realtime", "version": "2025-08-28", "scope": "datazone"}'
-    says = f"{_MAP}='{{\"{deployment}\": {entry}}}'"
+    says = f"{_MAP}='{{\"{deployment}\": {_entry(endpoint, named)}}}'"
     if reason is Reason.MODEL_NOT_LISTED:
         return name, _not_listed(endpoint, name, says)
     scope = resolved.scope or "global"
     sentences = {
         Reason.MODEL_NOT_NAMED: f"no event names the model of {deployment!r}: say what it runs, {says}",
         Reason.NOT_A_TRANSCRIPTION_MODEL: f"{name!r} is named for transcription and does not transcribe. If it is a "
-        f"deployment, say in {_MAP} what it runs",
+        f"deployment, say what it runs: {says}",
         Reason.OTHER_PRICE_LIST: f"{name!r} runs on Azure Voice Live, which bills by tier on meters of its own",
         Reason.NOT_PRICED_BY_TOKEN: f"{name!r} runs on provisioned capacity, which is billed by the hour",
         Reason.VERSION_NOT_KNOWN: f"the versions of {name!r} have different rates and nobody says which it is: {says}",
@@ -37,6 +37,15 @@ def advice(endpoint: Endpoint, named: Named, resolved: Resolved, reason: Reason)
         f"card of your own and set {_CARD} to that file",
     }
     return name, f"{sentences[reason]} ({_COUNTED})"
+
+
+def _entry(endpoint: Endpoint, named: Named) -> str:
+    """Return an example of what a deployment may run: a model for what it was used for."""
+    if named.transcription:
+        return '{"model": "gpt-4o-mini-transcribe", "version": "2025-12-15", "scope": "datazone"}'
+    if endpoint.service is Service.TRANSLATION:
+        return '{"model": "gpt-realtime-translate", "scope": "global"}'
+    return '{"model": "gpt-realtime", "version": "2025-08-28", "scope": "datazone"}'
 
 
 def _not_listed(endpoint: Endpoint, name: str, says: str) -> str:

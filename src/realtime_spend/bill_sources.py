@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import date
     from pathlib import Path
@@ -109,9 +111,23 @@ def _azure(scope: str, access: Access, days: tuple[date, date], book: RateBook, 
         from azure.identity import DefaultAzureCredential
 
         credential = DefaultAzureCredential()
-    return fetch_azure(
-        scope, *days, credential=credential, endpoint=access.azure_url or ENDPOINT, book=book, advance=advance
-    )
+    with _unlogged("azure.identity"):
+        return fetch_azure(
+            scope, *days, credential=credential, endpoint=access.azure_url or ENDPOINT, book=book, advance=advance
+        )
+
+
+@contextmanager
+def _unlogged(name: str) -> Iterator[None]:
+    """Within the block a library logs nothing, unless somebody has set a level for it: what fails it raises too."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    if before == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _headers(text: str) -> dict[str, str]:

@@ -172,6 +172,7 @@ def _billing(folder: Path, form: str, faults: tuple[str, ...], *, seed: int) -> 
     try:
         if form == BillForm.FOCUS_PARQUET:
             import_module("duckdb")
+        was_there = folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         is_empty = not any(folder.iterdir())
     except ImportError as error:
@@ -184,11 +185,25 @@ def _billing(folder: Path, form: str, faults: tuple[str, ...], *, seed: int) -> 
     def write(truth: Path) -> Draft:
         told = json.loads(truth.read_text(encoding="utf-8"))
         usages, unkept = told["usages"], told["counts"]["beyond_limit"]
+        if not usages and not unkept:
+            _take_back(folder, truth, was_there=was_there)
+            raise InputError("no session used anything, so there is no bill; let a client talk to the URL first")
         if unkept:
             raise InputError(f"{unkept} usages more than are kept one by one, so there is no bill; hold fewer sessions")
         return bill_for(usages, BillForm(form), folder, faults=chosen, seed=seed)
 
     return write
+
+
+def _take_back(folder: Path, truth: Path, *, was_there: bool) -> None:
+    """Leave the folder of a bill as it was, so that the next one can go there; a truth beside it was asked for."""
+    try:
+        if truth.parent == folder:
+            truth.unlink()
+        if not was_there:
+            folder.rmdir()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be cleared ({error.strerror}); delete it") from None
 
 
 def _load(options: SimulatorOptions, loaded: LoadOptions, *, url: str | None, truth: Path | None, as_json: bool) -> int:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.export_failures import SaidOnce
     from realtime_spend.watching import Watch
 
 _BEYOND_TOLERANCE, _UNREADABLE = 1, 2
+_LONGEST_REASON = 300
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 # What is asked is what `reconcile` asks.
 _ASKED = [
@@ -121,10 +123,10 @@ def watch(
         )
         return _told(_since(answer(question, book=book), first), at)
 
-    watching = _watch_of(
+    watching, failures = _watch_of(
         ask, (ledger, prometheus, *bills, account), fx=dict(fx), every=None if once else every, days=days
     )
-    ctx.exit(_once(watching) if once else _for_ever(watching))
+    ctx.exit(_once(watching, failures) if once else _for_ever(watching))
 
 
 def _watch_of(
@@ -134,8 +136,8 @@ def _watch_of(
     fx: dict[str, Decimal],
     every: timedelta | None,
     days: int,
-) -> Watch:
-    from realtime_spend.export_failures import say_failures_once
+) -> tuple[Watch, SaidOnce]:
+    from realtime_spend.export_failures import SAID_AGAIN, say_failures_once
     from realtime_spend.telemetry_pipe import exporter_of, instance_of, pipe_of
     from realtime_spend.watching import SERVICE_NAME, Emission, Watch
 
@@ -144,26 +146,31 @@ def _watch_of(
         exporter_of(os.environ)
     except ValueError as error:
         raise InputError(str(error)) from None
-    say_failures_once(os.environ)
+    # Where there is no second time, the end says it.
+    failures = say_failures_once(os.environ, note=None if every is None else SAID_AGAIN)
     instance = instance_of(*identity)
     emission = Emission(lambda: pipe_of(os.environ, service=SERVICE_NAME, instance=instance))
-    return Watch(ask=ask, emission=emission, every=every, days=days, fx=fx, tell=_tell)
+    return Watch(ask=ask, emission=emission, every=every, days=days, fx=fx, tell=_tell), failures
 
 
-def _once(watching: Watch) -> int:
+def _once(watching: Watch, failures: SaidOnce) -> int:
     """Look once; return the status of `reconcile`, or that of an input that is not there."""
+    from realtime_spend.export_failures import say_failures_as_ever
+
     try:
         found = watching.look()
         arrived = watching.emission.arrived
     finally:
         watching.emission.end()
+        say_failures_as_ever()
     if found is None:
         return _UNREADABLE
     if arrived is None:
         _tell(f"no day of the last {watching.days} is on the bill, so there is nothing to report")
     if arrived is False:
+        why = f" ({' '.join(failures.why.split())[:_LONGEST_REASON]})" if failures.why else ""
         raise InputError(
-            "the gauges could not be sent; start a collector, or set OTEL_EXPORTER_OTLP_ENDPOINT to where it is"
+            f"nobody took the gauges{why}; start a collector, or set OTEL_EXPORTER_OTLP_ENDPOINT to where it is"
         )
     return _BEYOND_TOLERANCE if found.is_beyond else 0
 

@@ -362,6 +362,22 @@ def test_who_is_not_signed_in_is_told_so() -> None:
     assert "does not let us in (Please run 'az login')" in sentence
 
 
+class WrongSecret(Credential):
+    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
+        raise ClientAuthenticationError(
+            "DefaultAzureCredential failed to retrieve a token from the included credentials.\n"
+            "Attempted credentials:\n"
+            "\tEnvironmentCredential: Authentication failed: AADSTS7000215: Invalid client secret provided.\n"
+            "To mitigate this issue, see the guidelines."
+        )
+
+
+def test_whom_azure_refuses_is_told_why() -> None:
+    sentence = _sentence([result()], credential=WrongSecret())
+    assert "does not let us in (EnvironmentCredential: Authentication failed: AADSTS7000215: Invalid client" in sentence
+    assert "\n" not in sentence
+
+
 @pytest.mark.parametrize("scope", ["", "subscriptions/1", "/subscriptions/{1}", "/subscriptions/1?x=1"])
 def test_what_is_no_scope_is_not_asked(scope: str) -> None:
     assert "is no scope of Azure's" in _sentence([result()], scope=scope)

@@ -34,8 +34,9 @@ def test_every_alias_is_found_however_it_is_spelled(spell: Any) -> None:
 
 
 def test_no_name_is_of_two_columns_but_where_it_says_so() -> None:
-    """A price may be the one that was paid or only the next best; all else has one meaning."""
+    """A price may be the one that was paid or only the next best, a unit the consumed one; all else has one meaning."""
     shared = {"unitprice", "paygprice", "contractedunitprice", "listunitprice", "consumedunit"}
+    shared |= {"consumedquantity", "xconsumedquantity", "usagequantity"}
     for family in Family:
         counted = Counter(
             name for _, name in {(role, plain_name(name)) for of, role, name in _aliases() if of == family}

@@ -267,8 +267,15 @@ def _parquet(path: Path, charges: list[Mapping[str, str]]) -> Path:
 
 def test_a_damaged_parquet_file(tmp_path: Path) -> None:
     whole = _parquet(tmp_path / "whole.parquet", [CHARGE]).read_bytes()
-    bill = _read(tmp_path, whole[:-20], "cut.parquet")
-    assert bill.problems
+    for data in (whole[: len(whole) // 2], whole[:-1], whole[:5], whole[:4]):
+        bill = _read(tmp_path, data, "cut.parquet")
+        assert _one(bill).message == (
+            "the file breaks off, and of a Parquet file nothing can be read then; download it again"
+        )
+        assert _is_nothing(bill)
+    # Its end is there, and what stands before it is none of Parquet's.
+    bill = _read(tmp_path, whole[:4] + bytes(len(whole) - 8) + whole[-4:], "zeros.parquet")
+    assert _one(bill).message.startswith("the file")
     assert _is_nothing(bill)
 
 

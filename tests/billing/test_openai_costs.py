@@ -235,12 +235,14 @@ def test_pages_that_are_missing_at_the_end_are_said(tmp_path: Path) -> None:
 
 
 WHOLE = json.dumps(page(bucket(result(AUDIO_IN, "1"))))
+CUT = "it breaks off, as a file does that was not fetched to its end; fetch it again"
 
 
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (WHOLE[: len(WHOLE) // 2].encode(), "it is not JSON"),
+        (WHOLE[: len(WHOLE) // 2].encode(), CUT),
+        (WHOLE.replace('"data":', '"data"').encode(), "it is not JSON: Expecting ':' delimiter"),
         (b"<!doctype html><html><title>Sign in</title></html>", "it is a web page and not a bill"),
         (b'{"error": {"message": "Incorrect API key provided"}}', "OpenAI answered 'Incorrect API key provided'"),
         (b"[1, 2]", "a page is not a JSON object"),
@@ -310,7 +312,46 @@ def test_a_bucket_of_many_days_is_no_day(tmp_path: Path) -> None:
     assert (bill.first, bill.last) == (date(2026, 11, 25), date(2026, 11, 25))
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "column"),
+    [
+        (START + DAY // 2, START + DAY, "start_time"),
+        (START + 1, START + DAY + 1, "start_time"),
+        (START, START + DAY // 2, "end_time"),
+        (START + DAY // 2, None, "start_time"),
+    ],
+)
+def test_a_bucket_of_half_a_day_is_no_day(tmp_path: Path, start: int, end: int | None, column: str) -> None:
+    half = bucket(result(AUDIO_IN, "7"), start=start, end_time=end)
+    bill = read(tmp_path, page(half, bucket(result(AUDIO_IN, "1"), start=START + DAY)))
+    assert [item.cost for item in bill.items] == [1]
+    assert bill.left_out == [LeftOut(what="costs of a part of a day", rows=1, cost=Decimal(7), currency="USD")]
+    why = "the bucket of 2026-11-18 has only a part of the day; ask for a start_time and an end_time at 00:00 UTC"
+    assert said(bill) == [(1, column, why)]
+    assert (bill.first, bill.last) == (date(2026, 11, 19), date(2026, 11, 19))
+
+
+def test_a_bucket_that_does_not_say_its_end_is_a_day(tmp_path: Path) -> None:
+    bill = read(tmp_path, page(bucket(result(AUDIO_IN, "1"), end_time=None)))
+    assert [item.cost for item in bill.items] == [1]
+    assert bill.problems == []
+
+
 def test_a_line_that_is_cut_off_leaves_the_others(tmp_path: Path) -> None:
     bill = read(tmp_path, f"{WHOLE}\n{WHOLE[:60]}")
     assert [item.cost for item in bill.items] == [1]
-    assert "line 2 is not JSON" in bill.problems[0].message
+    assert "line 2: it breaks off" in bill.problems[0].message
+    bill = read(tmp_path, f"{WHOLE}\n{WHOLE[:60]}\n{WHOLE.replace(AUDIO_IN, 'gpt-realtime-2 audio, input')}")
+    assert [item.cost for item in bill.items] == [1, 1]
+    assert said(bill) == [(None, None, f"line 2: {CUT}")]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_page_is_said_to_break_off_wherever_it_does(tmp_path: Path, indent: int | None) -> None:
+    whole = json.dumps(
+        page(bucket(result(AUDIO_IN, "1", -1.5e-09, name='é "\n"', more=[True, None])), next_page=False), indent=indent
+    )
+    for length in range(1, len(whole)):
+        bill = read(tmp_path, whole[:length])
+        assert said(bill) == [(None, None, CUT)], length
+        assert (bill.items, bill.first) == ([], None)

@@ -72,6 +72,12 @@ def test_other_spellings_of_the_same(tmp_path: Path, text: str) -> None:
     assert bill.problems == []
 
 
+@pytest.mark.parametrize("text", [HEADER, HEADER + "\n\n", HEADER.rstrip()])
+def test_a_header_alone_is_an_export_of_no_day(tmp_path: Path, text: str) -> None:
+    bill = read(tmp_path, text)
+    assert (bill.items, bill.first, bill.problems) == ([], None, [])
+
+
 def test_packed_and_in_utf_16(tmp_path: Path) -> None:
     text = HEADER + row()
     assert len(read(tmp_path, gzip.compress(text.encode())).items) == 1
@@ -132,6 +138,55 @@ def test_a_row_that_cannot_be_read_is_said_and_the_rest_counted(
     assert (problem.row, problem.column) == (3, column)
     assert why in problem.message
     assert problem.file == str(tmp_path / "costs.csv")
+
+
+_BY_PROJECT = f"date,line_item,amount,quantity,unit,project_id\n2026-11-18,{AUDIO},1,32000,tokens,proj_voice\n"
+_BY_UNIT = f"date,line_item,amount,quantity,unit\n2026-11-18,{AUDIO},1,32000,tokens\n"
+_BY_ITEM = f"date,amount,quantity,unit,line_item\n2026-11-18,1,32000,tokens,{AUDIO}\n"
+_BY_AMOUNT = f"date,quantity,unit,line_item,amount\n2026-11-18,32000,tokens,{AUDIO},1\n"
+
+
+@pytest.mark.parametrize(
+    ("above", "last"),
+    [
+        (_BY_PROJECT, f"2026-11-19,{AUDIO},1,32000,tokens,proj_vo"),
+        (_BY_UNIT, f"2026-11-19,{AUDIO},1,32000,token"),
+        (_BY_ITEM, '2026-11-19,1,32000,tokens,"gpt-realtime-2025-08-28 audio, cached'),
+        (_BY_AMOUNT, f"2026-11-19,32000,tokens,{AUDIO},1."),
+        (HEADER + row("1"), row("2").replace(",,\n", ',,"respon')),
+    ],
+)
+def test_a_file_that_breaks_off_within_its_last_cell_is_said(tmp_path: Path, above: str, last: str) -> None:
+    bill = read(tmp_path, above + last)
+    assert [(item.row, item.cost) for item in bill.items] == [(2, Decimal(1))]
+    (problem,) = bill.problems
+    assert (problem.row, problem.column) == (3, above.partition("\n")[0].rpartition(",")[2])
+    assert "the file breaks off in this row" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("above", "last"),
+    [
+        (_BY_PROJECT, f"2026-11-19,{AUDIO},2,32000,tokens,proj_voice"),
+        (_BY_PROJECT, f"2026-11-19,{AUDIO},2,32000,tokens,proj_b"),
+        (_BY_PROJECT, f"2026-11-19,{AUDIO},2,32000,tokens,"),
+        (_BY_UNIT, f"2026-11-19,{AUDIO},2,32000,tokens"),
+        (_BY_ITEM, f"2026-11-19,2,32000,tokens,{AUDIO}"),
+        (_BY_AMOUNT, f"2026-11-19,32000,tokens,{AUDIO},2"),
+        (HEADER + row("1"), row("2").replace("2026-11-18T", "2026-11-19T").removesuffix("\n")),
+        (HEADER, row("2").removesuffix("\n")),
+        # A name may be the beginning of another one.
+        (
+            f"date,line_item,amount,quantity,unit,project_name\n2026-11-18,{AUDIO},1,32000,tokens,Voice EU\n",
+            f"2026-11-19,{AUDIO},2,32000,tokens,Voice",
+        ),
+    ],
+)
+def test_a_whole_file_may_lack_the_end_of_its_last_line(tmp_path: Path, above: str, last: str) -> None:
+    bill = read(tmp_path, above + last)
+    assert bill.items[-1].cost == Decimal(2)
+    assert bill.problems == []
+    assert read(tmp_path, above + last + "\n").problems == []
 
 
 def test_a_quantity_in_words_is_said_and_its_money_kept(tmp_path: Path) -> None:

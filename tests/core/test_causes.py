@@ -444,6 +444,21 @@ def test_unpriced_usage_is_the_model_with_the_same_tokens_though_another_has_mor
     assert by_cause(found) == {"unpriced": at("6", 5_000), "unobserved_traffic": at("32", 9_000)}
 
 
+@pytest.mark.parametrize("name", [None, "hearing"])
+def test_unpriced_usage_is_the_rest_of_a_model_that_was_counted_under_its_name_too(name: str | None) -> None:
+    both = {AUDIO_IN: 5000, TEXT_OUT: 1200}
+    beside = counted_day(tokens=both, version=None, scope=None, model=name, price=None)
+    twice = {part: quantity + both.get(part, 0) for part, quantity in TOKENS.items()}
+    found = compare([*counted_day(), *beside], billed_day(tokens=twice))
+    assert by_cause(found) == {"unpriced": at("32", 5000) + at("16", 1200)}
+    whose = f"under the name {name}, which" if name else "without a model's name."
+    assert f"5,000 tokens of the same kind were counted {whose}" in said(found, "unpriced")
+    # All meters of a model may be too high by one factor as well: the same tokens say which it is.
+    unnamed = counted_day(version=None, scope=None, model=name, price=None)
+    found = compare([*counted_day(), *unnamed], billed_day(tokens=times("2")))
+    assert set(by_cause(found)) == {"unpriced"}
+
+
 def test_unpriced_usage_of_a_deployment_beside_transcriptions_without_usage() -> None:
     found = compare(
         [counted(model="hearing", version=None, scope=None, price=None, quantity=5_000)],

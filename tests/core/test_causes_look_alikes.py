@@ -33,7 +33,7 @@ from tests.core.two_sides import (
 
 from realtime_spend.core.bills import Scale
 from realtime_spend.core.estimated import EstimateSource, Gap
-from realtime_spend.core.line_items import Scope
+from realtime_spend.core.line_items import Part, Scope
 from realtime_spend.core.usage import Kind, Reported
 
 
@@ -324,6 +324,26 @@ def test_usage_without_a_name_is_none_of_two_models_that_could_be_it() -> None:
         [billed(quantity=1_500), billed(model="gpt-realtime-1.5", version="2026-02-23", quantity=1_700)],
     )
     assert by_cause(found) == {"unobserved_traffic": at("32", 3_200), "unpriced": Decimal(0)}
+
+
+@pytest.mark.parametrize("others", [{AUDIO_IN: 5100}, {AUDIO_IN: 5000, AUDIO_OUT: 900}, {TEXT_CACHED: 5000}, {}])
+def test_usage_without_a_name_is_no_part_of_the_rest_of_a_model_that_was_counted(others: dict[Part, int]) -> None:
+    unnamed = counted(part=AUDIO_IN, quantity=5000, price=None, model=None, version=None, scope=None)
+    tokens = {part: quantity + others.get(part, 0) for part, quantity in TOKENS.items()}
+    found = compare([*counted_day(), unnamed], billed_day(tokens=tokens))
+    assert by_cause(found).get("unpriced", 0) == 0
+
+
+def test_usage_without_a_name_is_none_of_two_models_that_lack_it() -> None:
+    unnamed = counted(part=AUDIO_IN, quantity=5000, price=None, model=None, version=None, scope=None)
+    tokens = TOKENS | {AUDIO_IN: TOKENS[AUDIO_IN] + 5000}
+    mini = named(model="gpt-realtime-mini", version="2025-10-06")
+    found = compare(
+        [*counted_day(), *counted_day(**mini), unnamed],
+        [*billed_day(tokens=tokens), *billed_day(tokens=tokens, **mini)],
+    )
+    assert by_cause(found).get("unpriced", 0) == 0
+    assert "unexplained" in by_cause(found)
 
 
 def test_provisioned_usage_is_not_what_another_model_is_billed_for() -> None:

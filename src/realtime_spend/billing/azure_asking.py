@@ -31,6 +31,9 @@ _OK, _EMPTY = 200, 204
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERRORS = 401, 403, 404, 429, 500
 _SCOPE = re.compile(r"/[\w\-./() ]+").fullmatch
 _WAIT_HEADER = re.compile(r"(?:retry-after|x-ms-ratelimit-microsoft\.costmanagement-\w+-retry-after)").fullmatch
+# How each of Azure's own refusals begins, and what its library says where none of the ways to sign in was set up.
+_REFUSED, _NONE_OF_ALL = "AADSTS", "failed to retrieve a token from the included credentials"
+_SIGN_IN = "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
 _ROLE = "sign in as somebody who has the role Cost Management Reader on"
 
 
@@ -91,7 +94,7 @@ class CostQueries:
                 request = HttpRequest("POST", url, json=dict(body))
                 response = self._client.send_request(request, enforce_https=not self._is_local)
             except ClientAuthenticationError as error:
-                raise SourceError(f"Azure does not let us in ({_first_line(error)}); {_ROLE} the scope") from None
+                raise SourceError(_not_let_in(error)) from None
             except AzureError as error:
                 why = f"it cannot be reached ({type(error).__name__})"
                 continue
@@ -155,5 +158,10 @@ def _properties(response: HttpResponse) -> dict[str, Any]:
     return properties
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _not_let_in(error: Exception) -> str:
+    """Say why there is no token: of all that was tried, what Azure itself refused, if it was asked at all."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    refused = next((line.strip() for line in lines if _REFUSED in line), None)
+    if refused is None and _NONE_OF_ALL in lines[0]:
+        return f"nobody is signed in to Azure: run `az login` or set {_SIGN_IN}, and {_ROLE} the scope"
+    return f"Azure does not let us in ({(refused or lines[0])[:200]}); {_ROLE} the scope"

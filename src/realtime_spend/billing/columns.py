@@ -20,7 +20,9 @@ REQUIRED = ("date", "category", "meter", "unit", "quantity", "price", "cost", "c
 # FOCUS makes prices conditional, and a provider may name its unit instead.
 _REQUIRED_OF_FOCUS = tuple(role for role in REQUIRED if role != "price")
 # Of these a row may leave one column empty and fill another; of all others the first that the file has is the one.
-_INTERCHANGEABLE = frozenset({"meter", "unit", "quantity", "resource", "provider", "category", "region", "project"})
+_INTERCHANGEABLE = frozenset(
+    {"meter", "unit", "quantity", "consumed_quantity", "resource", "provider", "category", "region", "project"}
+)
 # A problem lists so many accepted names.
 _SHOWN = 6
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from realtime_spend.billing.openai_dashboard import read_dashboard
 from realtime_spend.billing.openai_live import days_query, pages
-from realtime_spend.billing.openai_results import LONGER_THAN_A_DAY, Result, Results, amount_of
+from realtime_spend.billing.openai_results import LONGER_THAN_A_DAY, PART_OF_A_DAY, Result, Results, amount_of
 from realtime_spend.billing.source_text import SourceError, source_text
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ BASE_URL = "https://api.openai.com/v1"
 _DAY = 86_400
 # Most days that one page may have.
 _MOST_BUCKETS = 180
+# What may have begun where a text breaks off.
+_BEGUN = ("true", "false", "null", "-", ".", "e+", "e-", "E+", "E-")
 _LINE_ITEM_KEY = ("line_item", "project_id", "api_key_id", "user_id", "api_source")
 
 
@@ -81,18 +83,18 @@ def _saved(text: str, results: Results) -> Iterator[Any]:
     try:
         value = _json(text)
     except ValueError as error:
-        if "\n" not in text.strip():
-            results.problem(f"it is not JSON: {error}")
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        if len(lines) == 1 or (_is_cut(error, text) and not any(_is_page(line) for _, line in lines)):
+            results.problem(_why(error, text))
             return
     else:
         yield from value if isinstance(value, list) else [value]
         return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield _json(line)
-            except ValueError as error:
-                results.problem(f"line {number} is not JSON: {error}")
+    for number, line in lines:
+        try:
+            yield _json(line)
+        except ValueError as error:
+            results.problem(f"line {number}: {_why(error, line)}")
 
 
 def _json(text: str) -> Any:
@@ -101,6 +103,28 @@ def _json(text: str) -> Any:
         return json.loads(text, parse_float=Decimal, parse_constant=str)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _is_page(line: str) -> bool:
+    try:
+        return isinstance(_json(line), dict)
+    except ValueError:
+        return False
+
+
+def _is_cut(error: ValueError, text: str) -> bool:
+    """Whether all of a text would be JSON, if only it went on."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    rest = text[error.pos :].strip()
+    is_open = error.msg.startswith("Unterminated string") or ("escape" in error.msg and '"' not in rest)
+    return is_open or any(word.startswith(rest) for word in _BEGUN)
+
+
+def _why(error: ValueError, text: str) -> str:
+    if _is_cut(error, text):
+        return "it breaks off, as a file does that was not fetched to its end; fetch it again"
+    return f"it is not JSON: {error}"
 
 
 class _Pages:
@@ -135,20 +159,30 @@ class _Pages:
         if day is None or not isinstance(found, list):
             self._results.problem("a bucket has no start_time or no results", self._row + 1, "start_time")
             return
-        is_long = isinstance(end, int) and isinstance(start, int) and end - start > _DAY
-        if is_long:
-            self._results.problem(
-                f"the bucket of {day} is longer than a day, so its days cannot be told apart; ask for bucket_width=1d",
-                self._row + 1,
-                "end_time",
-            )
-        else:
+        unfit = self._unfit(day, start, end)
+        if unfit is None:
             self._results.cover(day)
         for result in found:
             self._row += 1
-            self._result(day, result, is_long=is_long)
+            self._result(day, result, unfit=unfit)
 
-    def _result(self, day: date, result: Any, *, is_long: bool) -> None:
+    def _unfit(self, day: date, start: Any, end: Any) -> str | None:
+        """Say of a bucket that is no whole day what it is instead; return what its costs are left out as."""
+        begins_at, lasts = int(start) % _DAY, int(end) - int(start) if _day(end) else _DAY
+        # Asked live, today's bucket may end now: that day is open.
+        is_short = bool(begins_at) or (lasts < _DAY and self._results.file is not None)
+        if lasts <= _DAY and not is_short:
+            return None
+        unfit, what, instead = (
+            (LONGER_THAN_A_DAY, "is longer than a day, so its days cannot be told apart", "bucket_width=1d")
+            if lasts > _DAY
+            else (PART_OF_A_DAY, "has only a part of the day", "a start_time and an end_time at 00:00 UTC")
+        )
+        column = "start_time" if begins_at and lasts <= _DAY else "end_time"
+        self._results.problem(f"the bucket of {day} {what}; ask for {instead}", self._row + 1, column)
+        return unfit
+
+    def _result(self, day: date, result: Any, *, unfit: str | None) -> None:
         amount = result.get("amount") if isinstance(result, dict) else None
         if not isinstance(amount, dict):
             self._results.problem(f"a result of {day} has no amount", self._row, "amount")
@@ -158,8 +192,8 @@ class _Pages:
         except ValueError as error:
             self._results.problem(f"a result of {day} has no amount of money: {error}", self._row, "amount.value")
             return
-        if is_long:
-            self._results.bill.leave_out(LONGER_THAN_A_DAY, value, currency)
+        if unfit is not None:
+            self._results.bill.leave_out(unfit, value, currency)
             return
         quantity = self._quantity(result.get("quantity"))
         line_item = result.get("line_item")

@@ -29,6 +29,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 # What tells apart rows of one day and line item, where the export was grouped by it.
 _GROUPED_BY = ("api_key_id", "user_id", "organization_id", "api_source")
+# Columns of ids and words, none of which is the beginning of another one.
+_OF_CLOSED_SETS = {*_GROUPED_BY, "project_id", "quantity_unit", "unit", "amount_currency", "currency"}
 _DELIMITERS = ",;\t"
 # A name in a cell may have a line end.
 _MOST_LINES = 4
@@ -56,9 +58,29 @@ def read_dashboard(path: Path) -> Bill:
     if "quantity" not in places:
         results.problem("it has no quantities, so only money is compared; export the costs by line item", row=1)
     reader = _Rows(results, header, places)
-    for number, row in _numbered(lines, delimiter, len(header)):
+    rows = list(_numbered(lines, delimiter, len(header)))
+    if rows and _ends_within(lines[rows[-1][0] - 1 :], header, [row for _, row in rows]):
+        number, _ = rows.pop()
+        results.problem("the file breaks off in this row, in its last cell; export it again", number, header[-1])
+    for number, row in rows:
         reader.read(number, row)
     return results.whole()
+
+
+def _ends_within(last: Sequence[str], header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the last row has all its cells, and `last`, the lines of it, break off within the last of them.
+
+    Many programs write no line end behind the last row, so that its lack alone tells nothing.
+    """
+    *above, row = rows
+    if not last[-1] or len(row) != len(header):
+        return False
+    if "\n".join(last).count('"') % 2:
+        return True
+    cell = row[-1].strip()
+    others = {other[-1].strip() for other in above if len(other) == len(header)}
+    is_begun = cell not in others and any(other.startswith(cell) for other in others)
+    return bool(cell) and (cell.endswith(".") or (is_begun and header[-1] in _OF_CLOSED_SETS))
 
 
 def _place(header: Sequence[str], names: Sequence[str]) -> int | None:

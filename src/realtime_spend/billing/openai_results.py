@@ -21,6 +21,7 @@ OTHER_MODELS = "other models"
 NOT_GROUPED = "costs that are not grouped by line item"
 HOW_TO_GROUP = "group_by=line_item, or export them by line item"
 LONGER_THAN_A_DAY = "costs of more than a day"
+PART_OF_A_DAY = "costs of a part of a day"
 # Their amounts are exact, however many digits they print.
 _PRECISION = money.PLACES
 # They print up to 6176 places, nearly all of them zeros; what is beyond these is nobody's money.

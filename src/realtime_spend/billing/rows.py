@@ -245,10 +245,15 @@ def _quantity(
 
 
 def _block(row: Row, meter: Meter) -> Block:
-    consumed = read_block(row.text("consumed_unit"))
-    if consumed is not None and consumed.is_single and consumed.unit is meter.unit:
+    # Where the quantity is that of pricing, the consumed unit is not about it.
+    consumed = read_block(row.text("consumed_unit")) if row.text("consumed_quantity") else None
+    is_ours = consumed is not None and consumed.unit is meter.unit
+    if consumed is not None and consumed.is_single and is_ours:
         return consumed
     block = read_block(row.text("unit"), row.text("block") or None)
+    if block is not None and block.unit is None and block.size == 1 and is_ours:
+        # It says no more than `Units`.
+        block = consumed
     if block is None:
         raise CellError("unit", f"{row.text('unit')!r} is no unit that is known")
     if block.unit not in {None, meter.unit} or (block.unit is None and meter.unit is Unit.SECONDS):

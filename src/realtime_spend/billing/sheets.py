@@ -62,8 +62,18 @@ def text_start(path: Path) -> str:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file says in its first bytes that it is Parquet."""
-    return _start(path)[0].startswith(_PARQUET)
+    """Whether a file says in its first bytes that it is Parquet.
+
+    Raises:
+        NotReadableError: it does, and does not end as such a file: what its columns are stands there.
+    """
+    if not _start(path)[0].startswith(_PARQUET):
+        return False
+    with path.open("rb") as source:
+        source.seek(max(path.stat().st_size - len(_PARQUET), len(_PARQUET)))
+        if source.read() != _PARQUET:
+            raise NotReadableError("breaks off, and of a Parquet file nothing can be read then; download it again")
+    return True
 
 
 def open_sheet(path: Path, folder: Path) -> Sheet:

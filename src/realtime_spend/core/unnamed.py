@@ -1,7 +1,8 @@
-"""Usage that was counted without a price, beside a billed model that nobody counted: the same tokens.
+"""Usage that was counted without a price, beside a billed model that it is missing from: the same tokens.
 
 A transcription on Azure says the name of a deployment, which is on no price list: the ledger has its tokens under no
-model, or under that name, and the bill has them under the model.
+model, or under that name, and the bill has them under the model. Where some of the model was counted under its name,
+the rest of its bill has to be that usage and nothing else.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ def find_unnamed(groups: Sequence[Group]) -> None:
         places.setdefault(group.key[:3], []).append(group)
     for those in places.values():
         unknown = [group for group in those if _is_unknown(group)]
-        absent = [group for group in those if not any(cell.estimates for cell in group.cells)]
+        billed = [group for group in those if any(cell.billed for cell in group.cells)]
         for group in unknown:
-            found = _counterpart(group, absent)
+            found = _counterpart(group, billed)
             if found is not None:
                 _take(group, found)
-                absent.remove(found)
+                billed.remove(found)
 
 
 def _is_unknown(group: Group) -> bool:
@@ -41,11 +42,14 @@ def _is_unknown(group: Group) -> bool:
     )
 
 
-def _counterpart(group: Group, absent: Sequence[Group]) -> Group | None:
-    """Return the billed model that has all of it: that which has the same, else the only one that has as much."""
-    covering = [other for other in absent if all(_covers(cell, other) for cell in group.cells)]
-    same = [other for other in covering if _is_same(group, other)]
-    found = same or covering
+def _counterpart(group: Group, billed: Sequence[Group]) -> Group | None:
+    """Return the billed model that has all of it: that which lacks the same, else the only one that has as much.
+
+    A model of which something was counted may lack more for many reasons, so that as much of it tells nothing.
+    """
+    same = [other for other in billed if _is_same(group, other)]
+    absent = [other for other in billed if not any(cell.estimates for cell in other.cells)]
+    found = same or [other for other in absent if all(_covers(cell, other) for cell in group.cells)]
     return found[0] if len(found) == 1 else None
 
 
@@ -55,9 +59,16 @@ def _covers(cell: Compared, other: Group) -> bool:
 
 
 def _is_same(group: Group, other: Group) -> bool:
-    return len(group.cells) == len(other.cells) and all(
-        agree(other.by_part[cell.part].left, cell.unpriced) for cell in group.cells
+    return set(group.by_part) <= set(other.by_part) and all(
+        _is_rest(cell, group.by_part.get(cell.part)) for cell in other.cells
     )
+
+
+def _is_rest(cell: Compared, unnamed: Compared | None) -> bool:
+    """Whether what is billed more than was counted is the unnamed usage, and nothing where there is none."""
+    if unnamed is None or not unnamed.unpriced:
+        return agree(cell.billed_quantity, cell.estimated)
+    return agree(cell.left, unnamed.unpriced)
 
 
 def _take(group: Group, billed: Group) -> None:
