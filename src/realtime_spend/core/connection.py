@@ -5,29 +5,26 @@ There is no clock in here: the caller says when, in nanoseconds since the epoch.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from realtime_spend.core import events, live, running_total
+from realtime_spend.core import events, live, running_total, usage_events
 from realtime_spend.core.endpoints import Service
 from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
+from realtime_spend.core.messages import parsed
 from realtime_spend.core.naming import Named
-from realtime_spend.core.reading import read_usage
 from realtime_spend.core.session import Fault, FirstOutput, Metered, ModelNamed, Repeated, Session, Unread
 from realtime_spend.core.timing import Timing, seconds_between
-from realtime_spend.core.usage import Kind, Reported, Usage
+from realtime_spend.core.unfinished import transcribing, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from realtime_spend.core.endpoints import Endpoint
     from realtime_spend.core.session import Learned, Sessions
+    from realtime_spend.core.usage import Usage
 
 _MOST_OPEN = 1_024
-_MOST_PARTS = 1_000_000
 _NOTHING: tuple[()] = ()
-# What `json.loads` comes to once it has looked at its options, its blanks, and what encoding the text may have.
-_parse = json.JSONDecoder().raw_decode
 
 
 class Connection:
@@ -66,15 +63,7 @@ class Connection:
 
     def message(self, frame: str | bytes | bytearray, at: int) -> Sequence[Learned]:
         """Take a message that is no delta."""
-        try:
-            text = frame if isinstance(frame, str) else str(frame, "utf-8", "surrogatepass")
-            event, end = _parse(text)
-        except (ValueError, RecursionError):
-            text, event, end = "", None, -1
-        if end != len(text):
-            # Not ours to judge: the client above gets the same bytes and says what it thinks of them.
-            event = _parse_as_a_client(frame)
-        return self.receive_event(event, at)
+        return self.receive_event(parsed(frame), at)
 
     def receive_fragment(self, data: bytes | bytearray, at: int, *, first: bool, final: bool) -> Sequence[Learned]:
         """Take one frame of a message that comes in several."""
@@ -156,7 +145,7 @@ class Connection:
         if speaks:
             session.transcription = transcription
             if transcription is not None:
-                learned.append(ModelNamed(named=_transcribing(transcription)))
+                learned.append(ModelNamed(named=transcribing(transcription)))
         if session.is_live or self.endpoint.service is Service.LIVE:
             # A running total may have waited for the model.
             learned += self._measured(event, at)
@@ -180,43 +169,13 @@ class Connection:
         learned: list[Learned] = []
         running_total.take_translated(session)
         learned += self._grown(at, waits=False)
-        unfinished = self._unreported()
-        unfinished += [
-            (Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST), self.named)
-            for response_id in session.open
-        ]
-        unfinished += [
-            (
-                Usage(kind=Kind.RESPONSE, id=response_id, status=None, reported=Reported.LOST),
-                Named(requested=None, said=model),
-            )
-            for response_id, model in session.delegated.items()
-        ]
-        unfinished += [
-            (
-                Usage(kind=Kind.TRANSCRIPTION, id=f"{item_id}#0", status=None, reported=Reported.MISSING),
-                _transcribing(model),
-            )
-            for item_id, model in session.awaited.items()
-        ]
-        for usage, named in unfinished:
+        is_measured = session.id is not None and self._sessions.is_measured(self.endpoint, session.id)
+        for usage, named in unfinished(session, self.endpoint.service, self.named, is_measured=is_measured):
             # What another socket has made good is neither lost nor, since no event told it here, a repetition.
             if self._sessions.accept(self.endpoint, usage):
                 learned.append(Metered(usage=usage, named=named, session=session.id, at=at))
         session.open, session.delegated, session.awaited = {}, {}, {}
         return learned
-
-    def _unreported(self) -> list[tuple[Usage, Named]]:
-        """Return what a session used of which no event ever tells: a translation as a whole."""
-        session, service = self._session, self.endpoint.service
-        kind = Kind.TRANSLATION if service is Service.TRANSLATION else Kind.LIVE
-        if session.id is None or session.total is not None or not (session.is_live or service is Service.TRANSLATION):
-            return []
-        if self._sessions.is_measured(self.endpoint, session.id):
-            # Another socket has heard it, which is closed already.
-            return []
-        usage = Usage(kind=kind, id=session.id, status=None, reported=Reported.MISSING)
-        return [(usage, self.named)]
 
     def _live_event(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
         """Take the begin of a session of GPT-Live, its running total, or its end. A translation's end tells nothing."""
@@ -244,10 +203,7 @@ class Connection:
             begun = live.delegated_to(event)
             return _NOTHING if begun is None else self._remember(session.delegated, *begun)
         session.delegated.pop(done.id or "", None)
-        amounts, raw = read_usage(done.usage, text_output=True)
-        reported = Reported.MISSING if amounts.is_missing else Reported.REPORTED
-        usage = Usage(Kind.RESPONSE, done.id or events.name(event.get("event_id")), done.status, reported, amounts, raw)
-        return self._count(usage, Named(requested=None, said=done.model), at)
+        return self._count(usage_events.of_delegated(done, event), Named(requested=None, said=done.model), at)
 
     def _response_created(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
         response_id = events.name(events.child(event, "response", "id"))
@@ -258,22 +214,10 @@ class Connection:
         return self._remember(self._session.open, response_id, min(at, self._session.open.get(response_id, at)))
 
     def _response_done(self, event: dict[str, Any], at: int) -> Sequence[Learned]:
-        said_of = event.get("response")
-        response: dict[str, Any] = said_of if isinstance(said_of, dict) else {}
-        response_id = events.name(response.get("id"))
+        response_id = events.name(events.child(event, "response", "id"))
         self.begun.pop(response_id or "", None)
         begun = self._session.open.pop(response_id or "", None)
-        said = response.get("usage") or events.response_usage(event, response)
-        amounts, raw = read_usage(said, text_output=False)
-        usage = Usage(
-            Kind.RESPONSE,
-            response_id or events.name(event.get("event_id")),
-            events.name(response.get("status")),
-            Reported.MISSING if amounts.counts is None and amounts.is_missing else Reported.REPORTED,
-            amounts,
-            raw,
-        )
-        return self._count(usage, self.named, at, begun=begun)
+        return self._count(usage_events.of_response(event), self.named, at, begun=begun)
 
     def _speech_stopped(self, _event: dict[str, Any], at: int) -> Sequence[Learned]:
         self._timing.speech_stopped(at)
@@ -309,19 +253,8 @@ class Connection:
         session = self._session
         item_id = events.name(event.get("item_id"))
         session.awaited.pop(item_id or "", None)
-        index = event.get("content_index")
-        part = index if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < _MOST_PARTS else 0
         model = session.committed.get(item_id or "") or session.added.get(item_id or "") or session.transcription
-        amounts, raw = read_usage(event.get("usage"), text_output=True)
-        usage = Usage(
-            Kind.TRANSCRIPTION,
-            f"{item_id}#{part}" if item_id else events.name(event.get("event_id")),
-            "completed",
-            Reported.MISSING if amounts.counts is None and amounts.is_missing else Reported.REPORTED,
-            amounts,
-            raw,
-        )
-        return self._count(usage, _transcribing(model), at)
+        return self._count(usage_events.of_transcription(event), transcribing(model), at)
 
     def _count(self, usage: Usage, named: Named, at: int, begun: int | None = None) -> Sequence[Learned]:
         if not self._sessions.accept(self.endpoint, usage):
@@ -362,15 +295,3 @@ _HANDLERS: dict[str, Callable[[Connection, dict[str, Any], int], Sequence[Learne
     events.TRANSCRIPTION_FAILED: Connection._transcription_failed,  # noqa: SLF001 - as above
     **dict.fromkeys(events.ITEM_ADDED_EVENTS, Connection._item_added),  # noqa: SLF001 - as above
 }
-
-
-def _parse_as_a_client(frame: str | bytes | bytearray) -> object:
-    """Read a message as `json.loads` does, which also takes a mark of the byte order, and other encodings."""
-    try:
-        return json.loads(frame)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _transcribing(model: str | None) -> Named:
-    return Named(requested=model, said=model, transcription=True)
