@@ -14,11 +14,11 @@ from unittest.mock import patch
 
 from grafana.filling import Filled, Recorded
 
-from realtime_spend.core.bills import Bill, BilledItem, Meter, Scale
-from realtime_spend.core.drift import Reconciliation
-from realtime_spend.core.estimated import Estimate, Estimates, EstimateSource
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Scope
-from realtime_spend.core.reconciliation import Settings, reconcile
+from realtime_spend.core.reconciliation.bills import Bill, BilledItem, Meter, Scale
+from realtime_spend.core.reconciliation.comparison import Settings, reconcile
+from realtime_spend.core.reconciliation.drift import Reconciliation
+from realtime_spend.core.reconciliation.estimated import Estimate, Estimates, EstimateSource
 from realtime_spend.rate_cards import load_book
 from realtime_spend.telemetry_pipe import pipe_of
 from realtime_spend.watching import SERVICE_NAME, Emission

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from realtime_spend.core.drift import Cause, DriftShare, DriftTotals, Reconciliation, Row, State
 from realtime_spend.core.line_items import OUTPUT_OF, Modality, Provider, Scope, Unit
+from realtime_spend.core.reconciliation.drift import Cause, DriftShare, DriftTotals, Reconciliation, Row, State
 
 AUDIO_OUTPUT = OUTPUT_OF[Modality.AUDIO]
 

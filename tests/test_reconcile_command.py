@@ -20,15 +20,15 @@ from tests.reconciling.recording import record
 
 from realtime_spend.cli import main
 from realtime_spend.rate_cards import load_book
-from realtime_spend.simulator import bill_faults as faults
-from realtime_spend.simulator.bill import draft_bill
-from realtime_spend.simulator.bill_faults import Where, inject
-from realtime_spend.simulator.bill_writing import BillForm, write_bill
+from realtime_spend.simulator.bill import faults
+from realtime_spend.simulator.bill.draft import draft_bill
+from realtime_spend.simulator.bill.faults import Where, inject
+from realtime_spend.simulator.bill.writing import BillForm, write_bill
 
 if TYPE_CHECKING:
     from tests.conftest import Run
 
-    from realtime_spend.simulator.bill import Draft
+    from realtime_spend.simulator.bill.draft import Draft
 
 _AT = "2026-11-20"
 _THESE = Where(models=["gpt-realtime"], days=DAYS[1:3])

@@ -23,12 +23,12 @@ from tests.reconciling.conversations import AZURE, DAYS, OPENAI, conversations
 from tests.reconciling.recording import record
 
 from realtime_spend.bill_sources import Access
-from realtime_spend.core.drift import Cause, State
+from realtime_spend.core.reconciliation.drift import Cause, State
 from realtime_spend.rate_cards import load_book
 from realtime_spend.reconciler import Question, answer
-from realtime_spend.simulator.bill import draft_bill
-from realtime_spend.simulator.bill_openai import costs_pages
-from realtime_spend.simulator.bill_writing import BillForm, write_bill
+from realtime_spend.simulator.bill.draft import draft_bill
+from realtime_spend.simulator.bill.openai import costs_pages
+from realtime_spend.simulator.bill.writing import BillForm, write_bill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

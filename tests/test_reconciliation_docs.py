@@ -13,7 +13,7 @@ import click
 import pytest
 
 from realtime_spend.cli import main
-from realtime_spend.core.drift import Cause
+from realtime_spend.core.reconciliation.drift import Cause
 
 _TEXT = (Path(__file__).resolve().parents[1] / "docs" / "reconciliation.md").read_text(encoding="utf-8")
 _BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", _TEXT, re.DOTALL | re.MULTILINE)

@@ -21,7 +21,7 @@ from realtime_spend.watching import Emission, Ended, Watch, ending_on_signals, s
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.core.reconciliation.drift import Reconciliation
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 SETTLED = date(2026, 11, 20)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from realtime_spend.core.bills import Bill
     from realtime_spend.core.rates import RateBook
+    from realtime_spend.core.reconciliation.bills import Bill
 
     # Names a stage of the work and how much of it there is; gives what is to be told each step.
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]

@@ -20,7 +20,7 @@ from realtime_spend.core import money
 from realtime_spend.terminal import InputError, Instant, console_of, print_json, progress
 
 if TYPE_CHECKING:
-    from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.core.reconciliation.drift import Reconciliation
     from realtime_spend.reconciler import Question
 
 _BEYOND_TOLERANCE = 1

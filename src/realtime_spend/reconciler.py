@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from realtime_spend.bill_sources import Access, bill_of_files, is_live, live_bill
-from realtime_spend.core.bills import Bill, BillProblem
-from realtime_spend.core.reconciliation import Settings, reconcile
+from realtime_spend.core.reconciliation.bills import Bill, BillProblem
+from realtime_spend.core.reconciliation.comparison import Settings, reconcile
 from realtime_spend.estimates.by_day import ledger_estimates, prometheus_estimates
 from realtime_spend.estimates.ledger import ledger_size
 from realtime_spend.estimates.promql import PromqlReader
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from realtime_spend.bill_sources import Progress
-    from realtime_spend.core.drift import Reconciliation
-    from realtime_spend.core.estimated import Estimates
     from realtime_spend.core.rates import RateBook
+    from realtime_spend.core.reconciliation.drift import Reconciliation
+    from realtime_spend.core.reconciliation.estimated import Estimates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from realtime_spend.simulator import LoadOptions, SimulatorOptions
-    from realtime_spend.simulator.bill import Draft
+    from realtime_spend.simulator.bill.draft import Draft
 
 # Azure's days settle a day later than they are over, OpenAI's as well; the export of a day comes the morning after.
 _SETTLES = timedelta(days=3)
@@ -163,8 +163,8 @@ def _billing(folder: Path, form: str, faults: tuple[str, ...], *, seed: int) -> 
     import json
     from importlib import import_module
 
-    from realtime_spend.simulator.bill_faults import named_fault
-    from realtime_spend.simulator.bill_writing import BillForm, bill_for
+    from realtime_spend.simulator.bill.faults import named_fault
+    from realtime_spend.simulator.bill.writing import BillForm, bill_for
 
     if form not in set(BillForm):
         raise ValueError(f"--bill-form {form} is none; write one of {', '.join(BillForm)}")

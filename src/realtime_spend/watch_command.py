@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.core.reconciliation.drift import Reconciliation
     from realtime_spend.export_failures import SaidOnce
     from realtime_spend.watching import Watch
 

@@ -19,7 +19,7 @@ from realtime_spend.core.rates import Prices, RateBook
 from realtime_spend.rate_cards import built_in
 
 if TYPE_CHECKING:
-    from realtime_spend.core.bills import Meter
+    from realtime_spend.core.reconciliation.bills import Meter
 
 FIXTURE = Path(__file__).parent / "fixtures" / "azure_meters.csv"
 with FIXTURE.open(encoding="utf-8", newline="") as _file:

@@ -14,8 +14,8 @@ from tests.billing.answering import Asked, Reply, answering
 
 from realtime_spend.billing.azure_monitor import Monitored, fetch_metrics
 from realtime_spend.billing.witnesses import Witness, beside
-from realtime_spend.core.estimated import Estimate, Estimates, EstimateSource
 from realtime_spend.core.line_items import CACHED_INPUT_OF, INPUT_OF, OUTPUT_OF, Modality, Part, Provider
+from realtime_spend.core.reconciliation.estimated import Estimate, Estimates, EstimateSource
 
 DAY = date(2026, 11, 18)
 SUBSCRIPTION = "1c4a2f6e-0000-4000-8000-000000000001"

@@ -17,13 +17,13 @@ from tests.billing.answering import Asked, Reply, answering
 from realtime_spend.billing import azure_query
 from realtime_spend.billing.azure_asking import CostQueries
 from realtime_spend.billing.azure_query import fetch_azure
-from realtime_spend.core.bills import LeftOut, Scale
+from realtime_spend.core.reconciliation.bills import LeftOut, Scale
 from realtime_spend.rate_cards import load_book
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from realtime_spend.core.bills import Bill
+    from realtime_spend.core.reconciliation.bills import Bill
 
 SCOPE = "/subscriptions/1c4a2f6e-0000-4000-8000-000000000001"
 ACCOUNT = f"{SCOPE}/resourcegroups/voice/providers/microsoft.cognitiveservices/accounts/Contoso-Voice"

@@ -22,7 +22,7 @@ from realtime_spend.rate_cards import load_book
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from realtime_spend.core.bills import Bill
+    from realtime_spend.core.reconciliation.bills import Bill
 
 _BOOK = load_book()
 _METERS = (

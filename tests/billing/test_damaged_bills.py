@@ -15,7 +15,7 @@ import pytest
 from tests.billing.written import CHARGE, HEADER, MACHINE, text_of
 
 from realtime_spend.billing.reading import bill_size, read_bill
-from realtime_spend.core.bills import Bill, BillProblem, Scale
+from realtime_spend.core.reconciliation.bills import Bill, BillProblem, Scale
 from realtime_spend.rate_cards import load_book
 
 if TYPE_CHECKING:

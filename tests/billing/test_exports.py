@@ -19,7 +19,7 @@ from realtime_spend.rate_cards import load_book
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from realtime_spend.core.bills import Bill
+    from realtime_spend.core.reconciliation.bills import Bill
 
 _BOOK = load_book()
 _SCOPE = "/subscriptions/11111111-2222-3333-4444-555555555555"

@@ -22,7 +22,7 @@ from realtime_spend.core import money
 from realtime_spend.rate_cards import load_book
 
 if TYPE_CHECKING:
-    from realtime_spend.core.bills import BilledItem
+    from realtime_spend.core.reconciliation.bills import BilledItem
 
 _BILLS = Path(__file__).parent / "fixtures" / "bills"
 _FAMILIES = sorted(folder.name for folder in _BILLS.iterdir())

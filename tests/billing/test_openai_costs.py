@@ -12,13 +12,13 @@ import pytest
 
 from realtime_spend.billing.openai_costs import read_pages
 from realtime_spend.billing.openai_results import amount_of
-from realtime_spend.core.bills import BilledItem, LeftOut, Scale
 from realtime_spend.core.line_items import Provider
+from realtime_spend.core.reconciliation.bills import BilledItem, LeftOut, Scale
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from realtime_spend.core.bills import Bill
+    from realtime_spend.core.reconciliation.bills import Bill
 
 # 2026-11-18T00:00:00Z.
 START = 1_794_960_000

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from realtime_spend.billing.openai_costs import read_dashboard
-from realtime_spend.core.bills import LeftOut, Scale
+from realtime_spend.core.reconciliation.bills import LeftOut, Scale
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from realtime_spend.core.bills import Bill
+    from realtime_spend.core.reconciliation.bills import Bill
 
 HEADER = (
     "start_time,end_time,start_time_iso,end_time_iso,amount_value,amount_currency,quantity,quantity_unit,line_item,"

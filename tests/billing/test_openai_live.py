@@ -18,7 +18,7 @@ from realtime_spend.billing.openai_costs import fetch_costs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from realtime_spend.core.bills import Bill
+    from realtime_spend.core.reconciliation.bills import Bill
 
 KEY = "sk-admin-3f1d-not-to-be-seen"
 FIRST = date(2026, 11, 18)

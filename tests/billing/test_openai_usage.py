@@ -11,8 +11,8 @@ from tests.billing.answering import Asked, Reply, answering
 
 from realtime_spend.billing.openai_usage import fetch_usage, read_usage
 from realtime_spend.billing.witnesses import beside
-from realtime_spend.core.estimated import Estimate, Estimates, EstimateSource
 from realtime_spend.core.line_items import CACHED_INPUT_OF, INPUT_OF, OUTPUT_OF, Modality, Part, Provider
+from realtime_spend.core.reconciliation.estimated import Estimate, Estimates, EstimateSource
 
 DAY = date(2026, 11, 18)
 START = 1_794_960_000

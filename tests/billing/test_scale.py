@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from realtime_spend.billing.scale import Block, Evidence, last_place, precision_of, read_block, settle
 from realtime_spend.core import money
-from realtime_spend.core.bills import Scale
 from realtime_spend.core.line_items import Unit
+from realtime_spend.core.reconciliation.bills import Scale
 
 _MILLION = Block(count=1_000_000)
 _HOUR = Block(count=1, each=3600, unit=Unit.SECONDS)

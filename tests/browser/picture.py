@@ -22,10 +22,10 @@ from tests.reconciling.recording import record
 
 from realtime_spend.cli import main
 from realtime_spend.rate_cards import load_book
-from realtime_spend.simulator import bill_faults as faults
-from realtime_spend.simulator.bill import draft_bill
-from realtime_spend.simulator.bill_faults import Where, inject
-from realtime_spend.simulator.bill_writing import BillForm, write_bill
+from realtime_spend.simulator.bill import faults
+from realtime_spend.simulator.bill.draft import draft_bill
+from realtime_spend.simulator.bill.faults import Where, inject
+from realtime_spend.simulator.bill.writing import BillForm, write_bill
 
 if TYPE_CHECKING:
     from tests.browser.chromium import Page

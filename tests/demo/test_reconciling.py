@@ -15,15 +15,15 @@ from tests.reconciling.recording import record
 from realtime_spend.demo.reconciling import print_injected, reconcile_bills
 from realtime_spend.rate_cards import load_book
 from realtime_spend.reconciler import Question, answer
-from realtime_spend.simulator.bill import draft_bill
-from realtime_spend.simulator.bill_faults import discount, inject
-from realtime_spend.simulator.bill_writing import BillForm, write_bill
+from realtime_spend.simulator.bill.draft import draft_bill
+from realtime_spend.simulator.bill.faults import discount, inject
+from realtime_spend.simulator.bill.writing import BillForm, write_bill
 from realtime_spend.simulator.models import Provider
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.core.reconciliation.drift import Reconciliation
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_spend.core import money
-from realtime_spend.core.estimated import EstimateSource
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Scope
+from realtime_spend.core.reconciliation.estimated import EstimateSource
 from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.estimates.by_day import ledger_estimates
 from realtime_spend.estimates.ledger import entry_of

@@ -11,7 +11,7 @@ import pytest
 
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.simulator import SimulatorOptions, run_in_thread
-from realtime_spend.simulator.bill_writing import BillForm, bill_for
+from realtime_spend.simulator.bill.writing import BillForm, bill_for
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import websockets
 
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.simulator import Simulator, SimulatorOptions
-from realtime_spend.simulator.bill_writing import BillForm, bill_for
+from realtime_spend.simulator.bill.writing import BillForm, bill_for
 
 if TYPE_CHECKING:
     from pathlib import Path

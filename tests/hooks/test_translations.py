@@ -18,7 +18,7 @@ from websockets.sync.client import connect as connect_in_threads
 
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.simulator import Simulator, SimulatorOptions, run_in_thread
-from realtime_spend.simulator.bill_writing import BillForm, bill_for
+from realtime_spend.simulator.bill.writing import BillForm, bill_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

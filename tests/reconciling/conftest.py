@@ -11,10 +11,10 @@ from tests.reconciling.recording import record
 
 from realtime_spend.rate_cards import load_book
 from realtime_spend.reconciler import Question, answer
-from realtime_spend.simulator.bill import draft_bill
-from realtime_spend.simulator.bill_azure import Counting
-from realtime_spend.simulator.bill_faults import inject
-from realtime_spend.simulator.bill_writing import BillForm, write_bill
+from realtime_spend.simulator.bill.azure import Counting
+from realtime_spend.simulator.bill.draft import draft_bill
+from realtime_spend.simulator.bill.faults import inject
+from realtime_spend.simulator.bill.writing import BillForm, write_bill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,18 +8,18 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from realtime_spend.core.drift import Cause
-from realtime_spend.simulator.bill_azure import Counting
-from realtime_spend.simulator.bill_writing import BillForm
+from realtime_spend.core.reconciliation.drift import Cause
+from realtime_spend.simulator.bill.azure import Counting
+from realtime_spend.simulator.bill.writing import BillForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tests.reconciling.conversations import Truth
 
-    from realtime_spend.core.drift import Reconciliation
-    from realtime_spend.simulator.bill import Draft
-    from realtime_spend.simulator.bill_faults import Fault
+    from realtime_spend.core.reconciliation.drift import Reconciliation
+    from realtime_spend.simulator.bill.draft import Draft
+    from realtime_spend.simulator.bill.faults import Fault
 
 SETTLED = datetime(2026, 11, 20, tzinfo=UTC)
 # Of the money of a second there is no end, and usages are rounded to 12 places: some hundreds of them come to this.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from tests.reconciling.conversations import DAYS, lost_responses, unobserved_transcription
 from tests.reconciling.playing import NOTHING, Scenario, assert_same_money
 
-from realtime_spend.core.drift import Cause
-from realtime_spend.simulator import bill_faults as faults
-from realtime_spend.simulator.bill_faults import Where
+from realtime_spend.core.reconciliation.drift import Cause
+from realtime_spend.simulator.bill import faults
+from realtime_spend.simulator.bill.faults import Where
 
 if TYPE_CHECKING:
     from tests.reconciling.playing import Outcome

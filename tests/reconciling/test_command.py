@@ -9,9 +9,9 @@ import pytest
 from tests.reconciling.conversations import AZURE, OPENAI, conversations
 from tests.reconciling.recording import record
 
-from realtime_spend.simulator.bill import draft_bill
-from realtime_spend.simulator.bill_faults import Fault, discount, inject, unmapped_meter
-from realtime_spend.simulator.bill_writing import BillForm, write_bill
+from realtime_spend.simulator.bill.draft import draft_bill
+from realtime_spend.simulator.bill.faults import Fault, discount, inject, unmapped_meter
+from realtime_spend.simulator.bill.writing import BillForm, write_bill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import Run
 
     from realtime_spend.core.rates import RateBook
-    from realtime_spend.simulator.bill import Draft
+    from realtime_spend.simulator.bill.draft import Draft
 
     Arrange = Callable[..., tuple[list[str], Draft]]
 

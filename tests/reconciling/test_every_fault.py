@@ -11,8 +11,8 @@ from tests.reconciling.conversations import DAYS
 from tests.reconciling.playing import Scenario
 from tests.reconciling.scenarios import FAULTS, OTHERS, THESE, check, check_totals
 
-from realtime_spend.core.drift import Cause
-from realtime_spend.simulator.bill_faults import Where, one_meter_high
+from realtime_spend.core.reconciliation.drift import Cause
+from realtime_spend.simulator.bill.faults import Where, one_meter_high
 
 if TYPE_CHECKING:
     from tests.reconciling.playing import Play

@@ -12,14 +12,14 @@ from tests.reconciling.playing import SETTLED, Scenario, assert_same_money
 from tests.reconciling.recording import record
 from tests.reconciling.scenarios import CAUSES, FAULTS, THESE, check, check_totals
 
-from realtime_spend.core.drift import Cause
+from realtime_spend.core.reconciliation.drift import Cause
 from realtime_spend.reconciler import Question, answer
-from realtime_spend.simulator import bill_faults as faults
-from realtime_spend.simulator.bill import draft_bill
-from realtime_spend.simulator.bill_azure import Agreement, Counting, cost_details
-from realtime_spend.simulator.bill_export import next_morning, write_run
-from realtime_spend.simulator.bill_faults import inject
-from realtime_spend.simulator.bill_writing import BillForm, until_day
+from realtime_spend.simulator.bill import faults
+from realtime_spend.simulator.bill.azure import Agreement, Counting, cost_details
+from realtime_spend.simulator.bill.draft import draft_bill
+from realtime_spend.simulator.bill.export import next_morning, write_run
+from realtime_spend.simulator.bill.faults import inject
+from realtime_spend.simulator.bill.writing import BillForm, until_day
 from realtime_spend.simulator.models import Provider
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from realtime_spend import RealtimeInstrumentor
-from realtime_spend.core.drift import Cause
+from realtime_spend.core.reconciliation.drift import Cause
 from realtime_spend.reconciler import Question, answer
 from realtime_spend.simulator import Deployment, SimulatorOptions, run_in_thread
-from realtime_spend.simulator.bill_faults import discount
-from realtime_spend.simulator.bill_writing import BillForm, bill_for
+from realtime_spend.simulator.bill.faults import discount
+from realtime_spend.simulator.bill.writing import BillForm, bill_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from realtime_spend.core import money
-from realtime_spend.core.bills import BillProblem, LeftOut
-from realtime_spend.core.drift import Cause, DriftShare, DriftTotals, Reconciliation, Row, State
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Scope
+from realtime_spend.core.reconciliation.bills import BillProblem, LeftOut
+from realtime_spend.core.reconciliation.drift import Cause, DriftShare, DriftTotals, Reconciliation, Row, State
 
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 30)

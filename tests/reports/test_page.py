@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.reports.november import AT, FIRST, HARMFUL, LAST, november, totals_of
 from tests.reports.test_reconciliation import reconciliation_of, row_of
 
-from realtime_spend.core.bills import BillProblem
-from realtime_spend.core.drift import Cause, DriftShare, State
+from realtime_spend.core.reconciliation.bills import BillProblem
+from realtime_spend.core.reconciliation.drift import Cause, DriftShare, State
 from realtime_spend.reports.page import Basis, page
 from realtime_spend.reports.page_bars import bars_of, round_step, slots_of, unit_of
 from realtime_spend.reports.page_steps import steps_of
@@ -26,7 +26,7 @@ from realtime_spend.reports.page_words import MEANING, headline, remark, spoken,
 from realtime_spend.reports.reconciliation_sums import Writing, by_cause
 
 if TYPE_CHECKING:
-    from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.core.reconciliation.drift import Reconciliation
     from realtime_spend.reports.page_bars import Bars
     from realtime_spend.reports.page_steps import Steps
 

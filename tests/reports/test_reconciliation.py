@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 from tests.reports.november import FIRST, HARMFUL, LAST, november, totals_of
 
-from realtime_spend.core.bills import BillProblem, LeftOut
-from realtime_spend.core.drift import Cause, DriftShare, DriftTotals, Reconciliation, Row, State
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Unit
+from realtime_spend.core.reconciliation.bills import BillProblem, LeftOut
+from realtime_spend.core.reconciliation.drift import Cause, DriftShare, DriftTotals, Reconciliation, Row, State
 from realtime_spend.reports.reconciliation import print_reconciliation, reconciliation_json, sentence_of
 from realtime_spend.reports.reconciliation_sums import (
     Naming,

@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 from tests.sideband.conftest import KEY, costs, has_begun, records, written_in
 
 from realtime_spend.attach_command import attach
-from realtime_spend.simulator.bill_writing import BillForm, bill_for
+from realtime_spend.simulator.bill.writing import BillForm, bill_for
 from realtime_spend.simulator.ringing import incoming, signature
 
 if TYPE_CHECKING:

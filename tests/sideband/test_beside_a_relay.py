@@ -14,7 +14,7 @@ from tests.relay.programs import relay_process
 from tests.sideband.conftest import Caller, costs, has_begun, records
 from tests.sideband.test_attach_command import answer_of, last_cost, running, sidebands
 
-from realtime_spend.simulator.bill_writing import BillForm, bill_for
+from realtime_spend.simulator.bill.writing import BillForm, bill_for
 
 if TYPE_CHECKING:
     from pathlib import Path

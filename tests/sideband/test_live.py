@@ -19,7 +19,7 @@ from tests.sideband.test_attachment import serving
 
 from realtime_spend import RealtimeInstrumentor
 from realtime_spend.sideband import End, Service
-from realtime_spend.simulator.bill_writing import BillForm, bill_for
+from realtime_spend.simulator.bill.writing import BillForm, bill_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

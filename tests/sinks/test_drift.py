@@ -11,8 +11,8 @@ from opentelemetry.sdk.metrics import MeterProvider, ObservableGauge
 from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader
 from tests.reconciled import days_before, reconciliation, row
 
-from realtime_spend.core.drift import Cause, State
 from realtime_spend.core.line_items import Provider
+from realtime_spend.core.reconciliation.drift import Cause, State
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.drift import DriftGauges, snapshot_of
 

@@ -15,7 +15,7 @@ from grafana.drawing_rows import label_of
 from grafana.pictures import RANGE_SECONDS, board_of
 from matplotlib.patches import Rectangle
 
-from realtime_spend.core.drift import Cause, State
+from realtime_spend.core.reconciliation.drift import Cause, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ from grafana import names
 from grafana.asking import chosen, filled_in
 from tests.reconciled import days_before, reconciliation, row
 
-from realtime_spend.core.drift import Cause, State
 from realtime_spend.core.line_items import Provider
+from realtime_spend.core.reconciliation.drift import Cause, State
 from realtime_spend.telemetry_pipe import instance_of, pipe_of
 from realtime_spend.watching import DAYS, SERVICE_NAME, Emission
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.stack.conftest import Collector, Prometheus, StartCollector, StartPrometheus
 
-    from realtime_spend.core.drift import Reconciliation, Row
+    from realtime_spend.core.reconciliation.drift import Reconciliation, Row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOARD: dict[str, Any] = json.loads((REPOSITORY / "grafana/dashboards/estimate-beside-bill.json").read_text("utf-8"))

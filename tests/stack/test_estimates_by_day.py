@@ -25,8 +25,8 @@ from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.estimates.by_day import ledger_estimates, prometheus_estimates
 from realtime_spend.estimates.promql import PromqlReader
 from realtime_spend.estimates.promql_server import PromqlServer
-from realtime_spend.simulator.bill import draft_bill
-from realtime_spend.simulator.bill_writing import BillForm, write_bill
+from realtime_spend.simulator.bill.draft import draft_bill
+from realtime_spend.simulator.bill.writing import BillForm, write_bill
 from realtime_spend.sinks import metrics as names
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.stack.conftest import Lived, Prometheus, StartCollector, StartPrometheus
     from tests.stack.filling.recording import Recorded
 
-    from realtime_spend.core.estimated import Estimate, Estimates, Gap
+    from realtime_spend.core.reconciliation.estimated import Estimate, Estimates, Gap
 
 # The fleet is run within the setup of the first test.
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.billing.azure_meters import read_meter
 from realtime_spend.core import money
-from realtime_spend.core.bills import Bill, BilledItem, BillProblem, Scale
 from realtime_spend.core.line_items import Provider, Scope, Sku, Unit
 from realtime_spend.core.rates import Prices
+from realtime_spend.core.reconciliation.bills import Bill, BilledItem, BillProblem, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from realtime_spend.core.bills import Meter
     from realtime_spend.core.rates import RateBook
+    from realtime_spend.core.reconciliation.bills import Meter
 
 USD = "USD"
 OTHER_METERS = "other meters"

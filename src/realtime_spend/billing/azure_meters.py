@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from realtime_spend.billing.meter_grammar import built_in, near
 from realtime_spend.billing.voice_live_meters import read_voice_live
-from realtime_spend.core.bills import Meter
 from realtime_spend.core.line_items import Component, Modality, Part, Scope
+from realtime_spend.core.reconciliation.bills import Meter
 
 if TYPE_CHECKING:
     from realtime_spend.billing.meter_grammar import Grammar, NamedModel, Words

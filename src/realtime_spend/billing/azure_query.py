@@ -15,7 +15,7 @@ from realtime_spend.billing.azure_asking import CostQueries
 from realtime_spend.billing.azure_lines import USD, Line, take
 from realtime_spend.billing.openai_results import amount_of
 from realtime_spend.billing.source_text import SourceError
-from realtime_spend.core.bills import Bill, BillProblem
+from realtime_spend.core.reconciliation.bills import Bill, BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -12,7 +12,7 @@ from realtime_spend.billing.rows import CellError, ListPrices, Row, currency_of,
 from realtime_spend.billing.scale import precision_of
 from realtime_spend.billing.statement import MOST_NAMED
 from realtime_spend.core import money
-from realtime_spend.core.bills import Bill, BilledItem, BillProblem
+from realtime_spend.core.reconciliation.bills import Bill, BilledItem, BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from realtime_spend.core.bills import BillProblem
+from realtime_spend.core.reconciliation.bills import BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from realtime_spend.core.bills import Bill
+    from realtime_spend.core.reconciliation.bills import Bill
 
 _DAY, _AMOUNT, _LINE_ITEM = "day", "amount", "line item"
 _COLUMNS: Mapping[str, tuple[str, ...]] = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from realtime_spend.core.bills import Meter
 from realtime_spend.core.line_items import Component, Modality, Part
+from realtime_spend.core.reconciliation.bills import Meter
 
 # A model with any of these words is ours: it talks, listens or translates.
 _OURS = {"realtime", "transcribe", "transcription", "whisper", "live"}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.billing.openai_line_items import read_line_item
 from realtime_spend.core import money
-from realtime_spend.core.bills import Bill, BilledItem, BillProblem, Scale
 from realtime_spend.core.line_items import Provider, Unit
+from realtime_spend.core.reconciliation.bills import Bill, BilledItem, BillProblem, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
     from datetime import date
 
-    from realtime_spend.core.bills import Meter
+    from realtime_spend.core.reconciliation.bills import Meter
 
 OTHER_MODELS = "other models"
 NOT_GROUPED = "costs that are not grouped by line item"

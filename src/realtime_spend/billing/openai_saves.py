@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from realtime_spend.core.bills import BilledItem, BillProblem
+from realtime_spend.core.reconciliation.bills import BilledItem, BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ from realtime_spend.core.line_items import CACHED_INPUT_OF, INPUT_OF, OUTPUT_OF,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from realtime_spend.core.bills import Meter
+    from realtime_spend.core.reconciliation.bills import Meter
 
 SOURCE = "OpenAI's Usage API"
 _MOST_BUCKETS = 31

@@ -17,7 +17,7 @@ from realtime_spend.billing.scan import engine
 from realtime_spend.billing.sheets import NotReadableError, text_start
 from realtime_spend.billing.table import Reader, read_charges
 from realtime_spend.core import money
-from realtime_spend.core.bills import Bill, BillProblem
+from realtime_spend.core.reconciliation.bills import Bill, BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

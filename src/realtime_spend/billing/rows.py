@@ -13,9 +13,9 @@ from realtime_spend.billing.openai_line_items import read_line_item
 from realtime_spend.billing.scale import Block, Evidence, read_block, settle
 from realtime_spend.billing.statement import DECIMAL_COMMA
 from realtime_spend.core import money
-from realtime_spend.core.bills import BilledItem, Meter, Scale
 from realtime_spend.core.line_items import Provider, Scope, Sku, Unit
 from realtime_spend.core.rates import Prices
+from realtime_spend.core.reconciliation.bills import BilledItem, Meter, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
-from realtime_spend.core.bills import Scale
 from realtime_spend.core.line_items import Unit
+from realtime_spend.core.reconciliation.bills import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

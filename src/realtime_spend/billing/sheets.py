@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from realtime_spend.billing.columns import Layout, layout_of
-from realtime_spend.core.bills import BillProblem
+from realtime_spend.core.reconciliation.bills import BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

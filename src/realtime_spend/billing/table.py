@@ -17,7 +17,7 @@ from realtime_spend.billing.sheets import (
     without_open_quotes,
 )
 from realtime_spend.billing.statement import MOST_NAMED
-from realtime_spend.core.bills import Bill, BillProblem
+from realtime_spend.core.reconciliation.bills import Bill, BillProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from realtime_spend.core.bills import Meter
 from realtime_spend.core.line_items import Component, Modality, Part
+from realtime_spend.core.reconciliation.bills import Meter
 
 _NAME = re.compile(
     r"voice live api (?P<tier>pro|plus|std|basic|lite) ?- (?P<kind>llm|standard speech|custom speech) "

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import date
     from decimal import Decimal
 
-    from realtime_spend.core.estimated import Estimates
     from realtime_spend.core.line_items import Part, Provider
+    from realtime_spend.core.reconciliation.estimated import Estimates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

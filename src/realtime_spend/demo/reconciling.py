@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from realtime_spend.core import money
-from realtime_spend.core.drift import Cause
+from realtime_spend.core.reconciliation.drift import Cause
 from realtime_spend.rate_cards import load_book
 from realtime_spend.reconciler import Question, answer
 from realtime_spend.reports.printing import print_table
 from realtime_spend.reports.reconciliation import print_reconciliation
-from realtime_spend.simulator.bill import Draft, draft_bill
-from realtime_spend.simulator.bill_faults import (
+from realtime_spend.simulator.bill.draft import Draft, draft_bill
+from realtime_spend.simulator.bill.faults import (
     Where,
     another_team,
     cache_not_billed,
@@ -27,7 +27,7 @@ from realtime_spend.simulator.bill_faults import (
     inject,
     unmapped_meter,
 )
-from realtime_spend.simulator.bill_writing import BillForm, write_bill
+from realtime_spend.simulator.bill.writing import BillForm, write_bill
 from realtime_spend.simulator.models import Provider
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.core.reconciliation.drift import Reconciliation
 
 # A day is settled two days after it is over.
 _LATER = timedelta(days=4)

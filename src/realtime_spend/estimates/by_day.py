@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from realtime_spend.core import money
-from realtime_spend.core.bills import BillProblem
-from realtime_spend.core.estimated import Estimate, Estimates, EstimateSource, Gap
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Scope
+from realtime_spend.core.reconciliation.bills import BillProblem
+from realtime_spend.core.reconciliation.estimated import Estimate, Estimates, EstimateSource, Gap
 from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.estimates.ledger import read_ledger
 from realtime_spend.estimates.unsplit_cache import bounds_of

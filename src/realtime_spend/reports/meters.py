@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from realtime_spend.core.bills import Meter
+    from realtime_spend.core.reconciliation.bills import Meter
 
 
 def meters_json(meters: Iterable[Meter]) -> list[dict[str, Any]]:

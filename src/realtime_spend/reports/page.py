@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from realtime_spend.core import money
-from realtime_spend.core.drift import Cause, State
+from realtime_spend.core.reconciliation.drift import Cause, State
 from realtime_spend.reports.page_bars import bars_of, slots_of, unit_of
 from realtime_spend.reports.page_steps import steps_of
 from realtime_spend.reports.page_words import MEANING, headline, remark, spoken, verdict
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from realtime_spend.core.drift import Reconciliation, Row
+    from realtime_spend.core.reconciliation.drift import Reconciliation, Row
 
 _TEMPLATE = "page_template"
 _MINUS, _GAP = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from realtime_spend.core.drift import State
+from realtime_spend.core.reconciliation.drift import State
 from realtime_spend.reports.reconciliation_sums import Sums, by_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
-    from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.core.reconciliation.drift import Reconciliation
     from realtime_spend.reports.reconciliation_sums import DaySum, Writing
 
 # Of more days than that, months are drawn.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.core import money
-from realtime_spend.core.drift import Cause
+from realtime_spend.core.reconciliation.drift import Cause
 from realtime_spend.reports.page_bars import Bar, round_step
 from realtime_spend.reports.page_words import spoken
 from realtime_spend.reports.reconciliation_sums import by_cause
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
-    from realtime_spend.core.drift import Reconciliation
+    from realtime_spend.core.reconciliation.drift import Reconciliation
     from realtime_spend.reports.reconciliation_sums import Writing
 
 # Where all steps are within so small a part of the whole, bars from 0 on would not show them.

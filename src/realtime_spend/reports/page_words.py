@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
-from realtime_spend.core.drift import Cause, State
+from realtime_spend.core.reconciliation.drift import Cause, State
 from realtime_spend.reports.printing import counted
 from realtime_spend.reports.reconciliation_sums import by_cause, is_beyond
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from realtime_spend.core.drift import DriftTotals, Reconciliation
+    from realtime_spend.core.reconciliation.drift import DriftTotals, Reconciliation
     from realtime_spend.reports.reconciliation_sums import Writing
 
 MEANING = {

@@ -8,7 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from realtime_spend.core import money
-from realtime_spend.core.drift import Cause, State
+from realtime_spend.core.reconciliation.drift import Cause, State
 from realtime_spend.reports.printing import amount_json, counted, print_table, visible
 from realtime_spend.reports.reconciliation_sums import (
     Naming,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from realtime_spend.core.bills import BillProblem
-    from realtime_spend.core.drift import DriftShare, DriftTotals, Reconciliation, Row
+    from realtime_spend.core.reconciliation.bills import BillProblem
+    from realtime_spend.core.reconciliation.drift import DriftShare, DriftTotals, Reconciliation, Row
     from realtime_spend.reports.reconciliation_sums import PartSum
 
 _SCHEMA = "realtime-spend/reconciliation/1"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from realtime_spend.core import money
-from realtime_spend.core.drift import State
+from realtime_spend.core.reconciliation.drift import State
 from realtime_spend.reports.printing import counted
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import date
     from decimal import Decimal
 
-    from realtime_spend.core.drift import Cause, DriftShare, Reconciliation, Row
+    from realtime_spend.core.reconciliation.drift import Cause, DriftShare, Reconciliation, Row
 
 _Made = TypeVar("_Made")
 # The last place to round money to, by how large the larger side is as a whole.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from opentelemetry.metrics import Observation
 
 from realtime_spend.core import money
-from realtime_spend.core.drift import Cause, State
-from realtime_spend.core.settling import state_of
+from realtime_spend.core.reconciliation.drift import Cause, State
+from realtime_spend.core.reconciliation.settling import state_of
 from realtime_spend.sinks import metrics as names
 from realtime_spend.version import __version__
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions, MeterProvider
 
-    from realtime_spend.core.drift import DriftShare, Reconciliation, Row
     from realtime_spend.core.line_items import Part, Provider, Scope
+    from realtime_spend.core.reconciliation.drift import DriftShare, Reconciliation, Row
 
 _USD = "USD"
 _STATES = {State.OPEN: Decimal(0), State.SETTLED: Decimal(1), State.FINAL: Decimal(2)}

@@ -1,0 +1,1 @@
+"""Estimates beside a bill: rows, how they are compared, and the causes that each unit of drift is put under."""
