@@ -90,6 +90,14 @@ def test_every_page_is_fetched_and_said_to_whoever_waits() -> None:
     assert all(asked.headers["authorization"] == f"Bearer {KEY}" for asked in service.asked)
 
 
+def test_a_bucket_that_ends_now_is_a_day_that_is_open(slept: list[float]) -> None:
+    begun = page({**bucket(0), "end_time": START + DAY // 2})
+    with answering([begun]) as service:
+        bill = fetch(service.url)
+    assert [item.cost for item in bill.items] == [1]
+    assert (bill.first, bill.last, bill.problems, slept) == (FIRST, FIRST, [], [])
+
+
 def test_one_project_is_asked_for() -> None:
     with answering([page(bucket(0))]) as service:
         fetch(service.url, project="proj_voice")

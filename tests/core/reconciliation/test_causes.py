@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.core.reconciliation.two_sides import (
@@ -39,6 +40,9 @@ from realtime_spend.core.reconciliation.bills import Scale
 from realtime_spend.core.reconciliation.drift import State
 from realtime_spend.core.reconciliation.estimated import EstimateSource
 from realtime_spend.core.usage import Kind, Reported
+
+if TYPE_CHECKING:
+    from realtime_spend.core.line_items import Part
 
 # What all of TOKENS costs: text, then audio, each as input, cached input and output.
 _DAY = (
@@ -187,6 +191,38 @@ def test_transcription_unobserved_is_what_is_billed_more_on_a_day_with_transcrip
         "5 of 7 transcriptions of the day came without usage; 2,500 tokens more are billed than counted, "
         "500 for each of them."
     )
+
+
+def test_transcription_unobserved_is_bounded_by_the_largest_that_was_seen() -> None:
+    largest = {AUDIO_IN: Decimal(400)}
+    found = compare(
+        [counted(**TRANSCRIBES, part=AUDIO_IN, quantity=1000, price="6")],
+        [billed(**TRANSCRIBES, part=AUDIO_IN, quantity=3500, price="6")],
+        gaps=[gap(kind=Kind.TRANSCRIPTION, reported=Reported.MISSING, model=None, count=5, usages=7, largest=largest)],
+    )
+    assert by_cause(found) == {"transcription_unobserved": at("6", 2000), "unexplained": at("6", 500)}
+    assert said(found, "transcription_unobserved") == (
+        "5 of 7 transcriptions of the day came without usage, and can have used 2,000 tokens at most; "
+        "2,500 tokens more are billed than counted."
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "quantity", "price", "most"), [(SECONDS, 20_000, "1.02", 7_200), (AUDIO_IN, 100_000, "6", 72_000)]
+)
+def test_transcription_unobserved_is_bounded_by_the_longest_session_where_none_was_seen(
+    part: Part, quantity: int, price: str, most: int
+) -> None:
+    names = named(model="gpt-4o-transcribe", version=None, part=part, price=price)
+    per = 3600 if part == SECONDS else 1_000_000
+    found = compare(
+        [counted(**names, quantity=3_600)],
+        [billed(**names, quantity=quantity)],
+        # The largest of another part says nothing about this one.
+        gaps=[gap(2, kind=Kind.TRANSCRIPTION, reported=Reported.MISSING, model=None, largest={TEXT_IN: Decimal(9)})],
+    )
+    assert by_cause(found)["transcription_unobserved"] == at(price, most, per)
+    assert set(by_cause(found)) == {"transcription_unobserved", "unexplained"}
 
 
 def test_transcription_unobserved_may_be_all_of_it_and_in_seconds() -> None:
@@ -485,6 +521,29 @@ def test_unit_scale_where_the_assumed_one_makes_no_sense() -> None:
         [billed(part=AUDIO_OUT, quantity="0.0015", cost=Decimal("0.096"), scale=Scale.ASSUMED)],
     )
     assert by_cause(found) == {"unit_scale": Decimal("0.096") - at("64", 1_000)}
+
+
+@pytest.mark.parametrize(
+    ("quantity", "stated", "precision"),
+    [(3, "0.003", "0.000001"), (3_000, "3", "0.00001"), (3_000_000, "3", "0.00001"), (40, "0.003", "0.000001")],
+)
+def test_unit_scale_of_a_part_that_costs_nothing_is_told_by_what_was_counted(
+    quantity: int, stated: str, precision: str
+) -> None:
+    found = compare(
+        [counted(part=TEXT_CACHED, quantity=quantity)],
+        [
+            billed(
+                part=TEXT_CACHED,
+                quantity=stated,
+                cost=Decimal(0),
+                scale=Scale.ASSUMED,
+                precision=Decimal(precision),
+            )
+        ],
+    )
+    assert by_cause(found) == {"unit_scale": -at("0.4", quantity)}
+    assert "0.00 USD is too little to tell the unit of its quantity." in said(found, "unit_scale")
 
 
 def test_rounding_is_what_the_bill_does_not_state() -> None:

@@ -376,6 +376,14 @@ def test_a_scale_that_was_assumed_is_believed_at_the_price_of_another_scope() ->
     assert by_cause(found) == {"unexplained": at("64", 50), "price": at("6.4", 150)}
 
 
+def test_a_part_that_costs_nothing_and_was_counted_otherwise_is_believed() -> None:
+    found = compare(
+        [counted(part=TEXT_CACHED, quantity=2_500)],
+        [billed(part=TEXT_CACHED, quantity=3, cost=Decimal(0), scale=Scale.ASSUMED, precision=Decimal("0.00001"))],
+    )
+    assert set(by_cause(found)) == {"rounding", "unexplained"}
+
+
 def test_a_scale_that_was_assumed_is_believed_where_its_price_makes_sense() -> None:
     found = compare(
         [counted(part=AUDIO_OUT, quantity=100)],

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from realtime_spend.core import money
-from realtime_spend.core.line_items import Scope
+from realtime_spend.core.line_items import Scope, Unit
 from realtime_spend.core.reconciliation import wording
 from realtime_spend.core.reconciliation.bills import Scale
 from realtime_spend.core.reconciliation.compared import Compared, Price, agree
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # A quantity whose scale was assumed is believed where its price comes out near the estimated one: the other scale is a
 # thousand times off.
 _PLAUSIBLE = (Decimal("0.5"), Decimal(2))
+_BLOCKS = (Decimal(1_000), Decimal(1_000_000))
 _FEWEST = 2
 # What rounding to 12 places leaves of a price without an end belongs to the quantity.
 _DUST = Decimal("1e-11")
@@ -44,10 +45,7 @@ def split(cell: Compared, evidence: Evidence) -> Decimal:
         return money.ZERO
     cell.money_left = cell.worth(cell.left)
     price = money.subtract(drift, cell.money_left)
-    if cell.left and price.copy_abs() <= _DUST:
-        cell.money_left = drift
-        return money.ZERO
-    if _is_scale_assumed(cell) and not _is_plausible(cell, price):
+    if _is_scale_assumed(cell) and (_is_in_blocks(cell) or not _is_plausible(cell, price)):
         cell.left = cell.money_left = money.ZERO
         is_small = drift.copy_abs() <= cell.rounding
         said = wording.amount(row.billed_cost, evidence.currency)
@@ -56,6 +54,9 @@ def split(cell: Compared, evidence: Evidence) -> Decimal:
             drift,
             f"{said} is too little to tell the unit of its quantity.",
         )
+        return money.ZERO
+    if cell.left and price.copy_abs() <= _DUST:
+        cell.money_left = drift
         return money.ZERO
     return price
 
@@ -129,6 +130,22 @@ def _set_apart(cell: Compared, unpriced: Decimal, evidence: Evidence) -> Decimal
 
 def _is_scale_assumed(cell: Compared) -> bool:
     return any(item.scale is Scale.ASSUMED for item in cell.billed)
+
+
+def _is_in_blocks(cell: Compared) -> bool:
+    """Whether rows that cost nothing count blocks, and not the single tokens that they were taken to count.
+
+    No cost tells. But there is no half of a token, and what was counted may be a thousand or a million times as much.
+    """
+    if (
+        cell.row.unit is not Unit.TOKENS
+        or cell.row.billed_cost
+        or any(item.scale is not Scale.ASSUMED for item in cell.billed)
+    ):
+        return False
+    quantity = cell.billed_quantity
+    is_whole = quantity == quantity.to_integral_value()
+    return not is_whole or any(agree(cell.estimated, money.multiply(quantity, block)) for block in _BLOCKS)
 
 
 def _is_plausible(cell: Compared, price_drift: Decimal) -> bool:

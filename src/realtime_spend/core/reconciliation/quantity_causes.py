@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_spend.core import money
-from realtime_spend.core.line_items import CACHED_INPUT_OF, INPUT_OF, Component, Modality
+from realtime_spend.core.line_items import CACHED_INPUT_OF, INPUT_OF, Component, Modality, Part
 from realtime_spend.core.reconciliation import wording
 from realtime_spend.core.reconciliation.compared import AGREEMENT, agree, total
 from realtime_spend.core.reconciliation.drift import Cause
@@ -15,12 +15,17 @@ from realtime_spend.core.reconciliation.estimated import EstimateSource
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from realtime_spend.core.line_items import Part
     from realtime_spend.core.reconciliation.compared import Compared, Group
+    from realtime_spend.core.reconciliation.estimated import Gap
     from realtime_spend.core.reconciliation.evidence import Evidence
 
 _TWICE = 2
 _INPUT = (Component.INPUT, Component.CACHED_INPUT)
+# A session ends after an hour at the latest, and ten tokens are a second.
+_LONGEST_AUDIO = {
+    Part(Modality.AUDIO, Component.DURATION): Decimal(3_600),
+    Part(Modality.AUDIO, Component.INPUT): Decimal(36_000),
+}
 
 
 def cache(group: Group) -> None:
@@ -148,14 +153,32 @@ def transcription(group: Group, evidence: Evidence) -> None:
     usages = max(gap.usages for gap in gaps)
     of_all = f" of {usages}" if usages >= count else ""
     for cell in group.cells:
-        if cell.left > 0:
-            more = wording.units(cell.left, cell.row.unit)
+        if cell.left <= 0:
+            continue
+        bound = _most_transcribed(gaps, cell.part)
+        quantity = cell.left if bound is None else min(cell.left, bound)
+        more = wording.units(cell.left, cell.row.unit)
+        said = f"{count}{of_all} transcriptions of the day came without usage"
+        if bound is not None and bound < cell.left:
+            limit = wording.units(bound, cell.row.unit)
+            said = f"{said}, and can have used {limit} at most; {more} more are billed than counted."
+        else:
             each = wording.units(money.divide(cell.left, Decimal(count)))
-            said = (
-                f"{count}{of_all} transcriptions of the day came without usage; {more} more are billed than counted, "
-                f"{each} for each of them."
-            )
-            cell.take(Cause.TRANSCRIPTION_UNOBSERVED, cell.left, said)
+            said = f"{said}; {more} more are billed than counted, {each} for each of them."
+        cell.take(Cause.TRANSCRIPTION_UNOBSERVED, quantity, said)
+
+
+def _most_transcribed(gaps: Sequence[Gap], part: Part) -> Decimal | None:
+    """Return the most that transcriptions without usage can have used: each as much as the largest that was seen.
+
+    Where none was, no audio is longer than a session; None where the part is no audio, as text has no such end.
+    """
+    # A transcription that says 0 seconds has been seen to be billed all the same.
+    each = [gap.largest.get(part) or _LONGEST_AUDIO.get(part) for gap in gaps]
+    known = [amount for amount in each if amount is not None]
+    if len(known) < len(each):
+        return None
+    return total(money.multiply(amount, Decimal(gap.count)) for amount, gap in zip(known, gaps, strict=True))
 
 
 def lost(group: Group, evidence: Evidence) -> None:
