@@ -19,6 +19,7 @@ from realtime_spend.export_failures import say_failures_once
 from realtime_spend.identity import Identity
 from realtime_spend.metering import Metering
 from realtime_spend.rate_cards import load_book
+from realtime_spend.relay.open_files import Shortage
 from realtime_spend.relay.server import Relay
 from realtime_spend.relay.workers import URGENT
 from realtime_spend.sinks import metrics as names
@@ -119,6 +120,10 @@ def run(
                 listening,
                 announce,
                 parent=parent,
+                shortage=Shortage(
+                    parts.meters.count_error,
+                    lambda sentence: parts.metering.containment.say_once("files", sentence),
+                ),
             )
         )
     finally:
@@ -138,8 +143,10 @@ async def _relay(
     announce: Callable[[int], None],
     *,
     parent: int | None,
+    shortage: Shortage,
 ) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(shortage)
     asked, urged = asyncio.Event(), asyncio.Event()
 
     def end() -> None:
