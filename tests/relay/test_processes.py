@@ -108,9 +108,11 @@ async def _forever(connection: Any) -> None:
 
 async def _until_draining(running: Process) -> None:
     for _ in range(500):
-        async with client(running.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") as asking:
-            if asking.status == 503:
-                return
+        # A worker that has nothing left to do resets who has just come to it.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            async with client(running.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") as asking:
+                if asking.status == 503:
+                    return
         await asyncio.sleep(0.02)
     raise AssertionError("it does not drain")
 
@@ -139,7 +141,7 @@ async def test_a_signal_that_workers_get_from_two_still_lets_sessions_end(tmp_pa
 
 async def test_workers_told_twice_wait_for_nobody(tmp_path: Path) -> None:
     async with Simulator(SimulatorOptions(seed=4)) as simulator:
-        arguments = ("--openai", simulator.url, "--workers", "2", "--drain", "600")
+        arguments = ("--openai", simulator.url, "--workers", "2", "--drain", "60")
         with relay_process(tmp_path / "ledger", *arguments) as running:
             url = f"ws://127.0.0.1:{running.port}{PATH}&sim_outcomes=completed,completed,never_finished"
             connection = await _half_way(url)

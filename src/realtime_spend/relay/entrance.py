@@ -102,7 +102,9 @@ class Entrance:
             door.hand_over(rest)
             door.transport.resume_reading()
             if door.transport.can_write_eof():
-                door.transport.write_eof()
+                # It may have been reset without our having read of it.
+                with contextlib.suppress(OSError):
+                    door.transport.write_eof()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SEEN_OUT_SECONDS):
                     await rest.over.wait()

@@ -47,6 +47,9 @@ class Shortage:
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take one of them."""
         error = context.get("exception")
+        if isinstance(error, ValueError) and "_start_serving" in str(context.get("message")):
+            # A while after a shortage the loop listens again, even to what has been closed since.
+            return
         if not (isinstance(error, OSError) and error.errno in _NONE_LEFT):
             loop.default_exception_handler(context)
             return
