@@ -26,7 +26,21 @@ _SECRET = "REALTIME_SPEND_RELAY_TOKEN_SECRET"  # noqa: S105 - the variable's nam
 _KEY_OF = {Provider.OPENAI: "OPENAI_API_KEY", Provider.AZURE: "AZURE_OPENAI_API_KEY"}
 _OPENAI = "https://api.openai.com"
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_SECONDS = click.FloatRange(0)
+_LONGEST = 10 * 365 * 86_400
+
+
+class _Seconds(click.FloatRange):
+    """So many seconds; `nan` and `inf` are none."""
+
+    def __init__(self) -> None:
+        super().__init__(0, _LONGEST)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a number."""
+        seconds = super().convert(value, parameter, ctx)
+        if not seconds <= _LONGEST:
+            self.fail(f"{value!r} is no number of seconds", parameter, ctx)
+        return seconds
 
 
 def _money(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Decimal | None:
@@ -60,9 +74,11 @@ def _money(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
 @click.option("--max-sessions-per-subject", type=click.IntRange(1), help="Of them, sessions of one subject or key.")
 @click.option("--max-frame", type=click.IntRange(1024), default=16 * 1024 * 1024, show_default=True, help="Bytes.")
 @click.option("--max-spend", callback=_money, metavar="USD", help="End a session that has cost so much.")
-@click.option("--max-idle", type=_SECONDS, default=900, show_default=True, help="Seconds without a message; 0 is any.")
-@click.option("--max-time", type=_SECONDS, default=7200, show_default=True, help="Seconds of a session; 0 is any.")
-@click.option("--drain", type=_SECONDS, default=30, show_default=True, help="Seconds that sessions have on SIGTERM.")
+@click.option(
+    "--max-idle", type=_Seconds(), default=900, show_default=True, help="Seconds without a message; 0 is any."
+)
+@click.option("--max-time", type=_Seconds(), default=7200, show_default=True, help="Seconds of a session; 0 is any.")
+@click.option("--drain", type=_Seconds(), default=30, show_default=True, help="Seconds that sessions have on SIGTERM.")
 def relay(*, host: str, port: int, workers: int, **options: Any) -> None:
     """Pass WebSockets of any client on to OpenAI or Azure, and meter them; until Ctrl-C or SIGTERM.
 
@@ -70,13 +86,19 @@ def relay(*, host: str, port: int, workers: int, **options: Any) -> None:
     REALTIME_SPEND_RELAY_TOKEN_SECRET (HS256) clients show a signed token instead, and the relay uses the key in
     OPENAI_API_KEY or AZURE_OPENAI_API_KEY. /healthz and /readyz answer on the same port.
     """
+    from realtime_spend.relay.open_files import as_many_as_there_are, room
     from realtime_spend.relay.settings import Limits
 
     configuration = configured()
     book_of(configuration.rate_cards)
+    files = as_many_as_there_are()
+    sessions, at_the_door = room(files, options["max_sessions"], Limits().at_the_door)
+    if sessions < options["max_sessions"]:
+        _tell(f"{files} open files are enough for {sessions} sessions, and no more are taken: raise `ulimit -n`")
     limits = Limits(
         frame_bytes=options["max_frame"],
-        sessions=options["max_sessions"],
+        sessions=sessions,
+        at_the_door=at_the_door,
         sessions_of_subject=options["max_sessions_per_subject"],
         idle=options["max_idle"] or None,
         total=options["max_time"] or None,
@@ -89,6 +111,7 @@ def relay(*, host: str, port: int, workers: int, **options: Any) -> None:
 
     if configuration.ledger is None and not sends_metrics(os.environ):
         _tell("nothing is kept: set REALTIME_SPEND_LEDGER to a folder, or OTEL_EXPORTER_OTLP_ENDPOINT to a collector")
+    _check_ledger(configuration.ledger)
     try:
         sockets = bound(host, port, workers)
     except OSError as error:
@@ -168,7 +191,12 @@ def _tokens(jwks: str | None, audience: str | None, issuer: str | None, claims: 
         from realtime_spend.relay.tokens import KeySet, SharedSecret, TokenCheck
     except ImportError as error:
         raise InputError(f"tokens need {error.name}: pip install 'realtime-spend[relay]'") from None
-    named = {claim: name or claim for claim, _, name in (text.partition("=") for text in claims)}
+    named = {}
+    for text in claims:
+        claim, equals, name = text.partition("=")
+        if not claim or (equals and not name):
+            raise InputError(f"--claim {text!r} names nothing; write CLAIM or CLAIM=ATTRIBUTE")
+        named[claim] = name or claim
     try:
         keys = SharedSecret(secret) if jwks is None else KeySet(jwks)
         return TokenCheck(keys, audience=audience, issuer=issuer, claims=named)
@@ -185,7 +213,8 @@ def _own_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | Non
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(certificate, key)
+        # Else OpenSSL would ask a terminal, and wait for it.
+        context.load_cert_chain(certificate, key, password=lambda: "")
     except (OSError, ssl.SSLError) as error:
         raise InputError(f"{certificate} and its key cannot be used ({error.strerror or error})") from None
     return context
@@ -198,6 +227,15 @@ def _upstream_tls(authorities: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=authorities)
     except (OSError, ssl.SSLError) as error:
         raise InputError(f"{authorities} holds no certificates ({error.strerror or error})") from None
+
+
+def _check_ledger(folder: Path | None) -> None:
+    """Say at once what the first usage would: that it cannot be kept."""
+    if folder is None:
+        return
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: the ledger cannot be written there; set REALTIME_SPEND_LEDGER to another folder")
 
 
 def _tell(sentence: str) -> None:

@@ -53,8 +53,9 @@ def relay_to(tmp_path: Path) -> RelayTo:
 
     @contextlib.asynccontextmanager
     async def running(
-        upstream: str,
+        upstream: str = "",
         *,
+        upstreams: dict[Provider, str] | None = None,
         limits: Limits | None = None,
         tokens: TokenCheck | None = None,
         keys: dict[Provider, str] | None = None,
@@ -67,7 +68,10 @@ def relay_to(tmp_path: Path) -> RelayTo:
         reader = InMemoryMetricReader()
         provider = MeterProvider([reader], shutdown_on_exit=False)
         settings = RelaySettings(
-            upstreams={each: upstream_of(each, upstream, (keys or {}).get(each)) for each in Provider},
+            upstreams={
+                each: upstream_of(each, url, (keys or {}).get(each))
+                for each, url in (upstreams or dict.fromkeys(Provider, upstream)).items()
+            },
             port=0,
             limits=limits or Limits(),
             tls=tls,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 import trustme
-from tests.relay.peers import BINARY, PATH, accepted, client, closing, frame, key_of, request, upstream
+from tests.relay.peers import BINARY, PATH, Client, accepted, client, closing, frame, key_of, request, upstream
 
 from realtime_spend.core.line_items import Provider
 from realtime_spend.relay.settings import Limits
@@ -203,8 +203,14 @@ async def test_an_upstream_that_answers_and_is_gone_at_once_leaves_no_session_be
 # --- How a session is ended -------------------------------------------------------------------------------------------
 
 
-async def test_a_client_that_speaks_on_is_told_why_its_session_ends(relay_to: RelayTo) -> None:
+@pytest.mark.parametrize("is_tls", [True, False])
+async def test_a_client_that_speaks_on_is_told_why_its_session_ends(
+    is_tls: bool,  # noqa: FBT001 - a parameter of the test
+    certificates: tuple[ssl.SSLContext, ssl.SSLContext],
+    relay_to: RelayTo,
+) -> None:
     """Whoever closes a connection on which something has come that it has not read resets it."""
+    own, trusting = certificates
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
@@ -214,9 +220,12 @@ async def test_a_client_that_speaks_on_is_told_why_its_session_ends(relay_to: Re
 
     async with (
         upstream(talk) as server,
-        relay_to(server.url, limits=replace(_QUICK, total=0.3, ending=5.0)) as running,
-        client(running.relay.port) as peer,
+        relay_to(server.url, limits=replace(_QUICK, total=0.3, ending=5.0), tls=own if is_tls else None) as running,
     ):
+        reader, writer = await asyncio.open_connection(*running.address, ssl=trusting if is_tls else None)
+        peer = Client(reader, writer, b"")
+        peer.say(request())
+        await reader.readuntil(b"\r\n\r\n")
         for _ in range(60):
             peer.say(frame("still speaking", mask=_MASK))
             await asyncio.sleep(0.01)
@@ -225,6 +234,8 @@ async def test_a_client_that_speaks_on_is_told_why_its_session_ends(relay_to: Re
         peer.say(closing(4410, mask=_MASK))
         assert await peer.to_the_end() == b""
         await _gone(running)
+        writer.close()
+        await writer.wait_closed()
 
 
 # --- Tokens that are traps --------------------------------------------------------------------------------------------
@@ -348,3 +359,51 @@ async def test_the_relays_key_opens_no_other_answer_than_a_session(status: str, 
         said = await peer.to_the_end()
     assert b"private" not in said
     assert json.loads(said)["error"]["code"] == "upstream_no_websocket"
+
+
+async def test_a_client_that_never_finishes_its_tls_is_let_go(
+    certificates: tuple[ssl.SSLContext, ssl.SSLContext], relay_to: RelayTo
+) -> None:
+    async with (
+        upstream(_silent) as server,
+        relay_to(server.url, tls=certificates[0], limits=replace(_QUICK, handshake=0.3)) as running,
+    ):
+        reader, writer = await asyncio.open_connection(*running.address)
+        writer.write(b"\x16\x03\x01")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_with_tls_that_does_not_read_holds_back_its_upstream_and_is_let_go(
+    certificates: tuple[ssl.SSLContext, ssl.SSLContext], relay_to: RelayTo
+) -> None:
+    own, trusting = certificates
+    written = 0
+
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.transport.set_write_buffer_limits(0)
+        for _ in range(20_000):
+            writer.write(frame(b"a" * 8_000, BINARY))
+            await writer.drain()
+            written += 1
+
+    async with (
+        upstream(talk) as server,
+        relay_to(server.url, tls=own, limits=replace(_QUICK, unread=3.0)) as running,
+    ):
+        reader, writer = await asyncio.open_connection(*running.address, ssl=trusting)
+        writer.write(request())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        so_far = -1
+        while written != so_far:
+            so_far = written
+            await asyncio.sleep(1.0)
+        assert 0 < written < 10_000
+        await _gone(running)
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    assert running.meter.errors() == {"relay.unread": 1}

@@ -186,10 +186,12 @@ async def test_a_client_says_whose_session_it_is_unless_its_token_does(
 @pytest.fixture
 async def key_server() -> AsyncIterator[dict[str, Any]]:
     """Serve a key set; `keys` is what it holds just now, `asked` how often somebody wanted it."""
-    served: dict[str, Any] = {"keys": [], "asked": 0, "status": 200}
+    served: dict[str, Any] = {"keys": [], "asked": 0, "status": 200, "text": None}
 
     async def answer(_: web.Request) -> web.Response:
         served["asked"] += 1
+        if served["text"] is not None:
+            return web.Response(text=served["text"])
         return web.json_response({"keys": served["keys"]}, status=served["status"])
 
     app = web.Application()
@@ -245,16 +247,20 @@ async def test_tokens_are_checked_with_the_keys_of_a_jwks_which_may_change(
 
 
 async def test_without_keys_nobody_gets_in_and_with_old_ones_they_still_do(
-    key_server: dict[str, Any], relay_to: RelayTo
+    key_server: dict[str, Any], relay_to: RelayTo, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = rsa.generate_private_key(65537, 2048)
     key_server["status"] = 500
-    keys = KeySet(key_server["url"])
+    keys = KeySet(f"{key_server['url']}?secret=planted")
     check = TokenCheck(keys, audience=_AUDIENCE, issuer=None, claims={})
     head = _bearer(_token(key, "RS256", {"kid": "one"}))
     async with upstream(_listen) as server, relay_to(server.url, tokens=check, keys=_KEYS) as running:
-        async with client(running.relay.port, head) as peer:
-            assert peer.status == 503
+        for _ in range(2):
+            async with client(running.relay.port, head) as peer:
+                assert peer.status == 503
+        [said] = [record.getMessage() for record in caplog.records if record.name == "realtime_spend"]
+        assert "/jwks (HTTP Error 500" in said
+        assert "planted" not in said
         key_server.update(status=200, keys=[_public(key, "one")])
         async with client(running.relay.port, head) as peer:
             assert peer.status == 101
@@ -262,6 +268,112 @@ async def test_without_keys_nobody_gets_in_and_with_old_ones_they_still_do(
         keys._asked_at -= 3_600
         async with client(running.relay.port, head) as peer:
             assert peer.status == 101
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "",
+        "<html>",
+        "[]",
+        "[" * 100_000,
+        '{"keys":5}',
+        '{"keys":[5]}',
+        '{"keys":[{"kty":5}]}',
+        '{"keys":[{"kty":"RSA","n":"!","e":"?","kid":"one","use":"sig"}]}',
+        '{"keys":[{"kty":"RSA","n":{},"e":[],"kid":["one"]}]}',
+    ],
+)
+async def test_garbage_for_a_key_set_lets_nobody_in_and_keeps_nobody_out_who_was_let_in_before(
+    garbage: str, key_server: dict[str, Any], relay_to: RelayTo
+) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    key_server["text"] = garbage
+    keys = KeySet(key_server["url"])
+    check = TokenCheck(keys, audience=_AUDIENCE, issuer=None, claims={})
+    head = _bearer(_token(key, "RS256", {"kid": "one"}))
+    async with upstream(_listen) as server, relay_to(server.url, tokens=check, keys=_KEYS) as running:
+        async with client(running.relay.port, head) as peer:
+            assert peer.status == 503
+            assert json.loads(await peer.to_the_end())["error"]["code"] == "keys_unavailable"
+        key_server.update(text=None, keys=[_public(key, "one")])
+        async with client(running.relay.port, head) as peer:
+            assert peer.status == 101
+        key_server["text"] = garbage
+        keys._asked_at -= 3_600
+        async with client(running.relay.port, head) as peer:
+            assert peer.status == 101
+
+
+async def test_a_key_server_that_never_comes_to_an_end_is_not_waited_for(
+    relay_to: RelayTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime_spend.relay.tokens._FETCH_SECONDS", 0.5)
+    enough = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while not enough.is_set():
+            writer.write(b" ")
+            await asyncio.sleep(0.1)
+
+    check = TokenCheck(KeySet("http://127.0.0.1:1/jwks"), audience=_AUDIENCE, issuer=None, claims={})
+    head = _bearer(_token(rsa.generate_private_key(65537, 2048), "RS256", {"kid": "one"}))
+    async with (
+        upstream(drip, accepts=False) as key_server,
+        upstream(_listen) as server,
+        relay_to(server.url, tokens=check, keys=_KEYS) as running,
+    ):
+        check._keys = KeySet(f"{key_server.url}/jwks")
+        async with client(running.relay.port, head) as peer:
+            assert peer.status == 503
+        enough.set()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"aud": ["other.example", _AUDIENCE]},
+        {"exp": 4_000_000_000},
+        {"sub": "\ud83d\ude00 ünïcode"},
+    ],
+)
+async def test_claims_in_their_other_forms_are_as_good(more: dict[str, Any], relay_to: RelayTo) -> None:
+    async with (
+        upstream(_listen) as server,
+        relay_to(server.url, tokens=_check(), keys=_KEYS) as running,
+        client(running.relay.port, _bearer(_token(**more))) as peer,
+    ):
+        assert peer.status == 101
+
+
+@pytest.mark.parametrize(
+    "more", [{"exp": "soon"}, {"exp": [4_000_000_000]}, {"exp": float("inf")}, {"sub": 5}, {"sub": ["a"]}, {"aud": 5}]
+)
+async def test_claims_that_are_none_are_refused_although_they_are_signed(
+    more: dict[str, Any], relay_to: RelayTo
+) -> None:
+    claims = {"sub": "alice", "aud": _AUDIENCE, "exp": 4_000_000_000, **more}
+    token = jwt.api_jws.PyJWS().encode(json.dumps(claims).encode(), _SECRET, "HS256")
+    async with (
+        upstream(_listen) as server,
+        relay_to(server.url, tokens=_check(), keys=_KEYS) as running,
+        client(running.relay.port, _bearer(token)) as peer,
+    ):
+        assert peer.status == 401
+
+
+async def test_whose_the_relays_key_is_is_not_told_and_no_cookie_is_set(relay_to: RelayTo) -> None:
+    said = ("OpenAI-Organization: org-of-the-relay", "openai-project: proj_1", "Set-Cookie: __cf_bm=x", "X-Kept: 1")
+    for tokens, head in ((_check(), _bearer(_token())), (None, request(PATH))):
+        async with (
+            upstream(_listen, *said) as server,
+            relay_to(server.url, tokens=tokens, keys=_KEYS) as running,
+            client(running.relay.port, head) as peer,
+        ):
+            assert peer.status == 101
+            lines = peer.answer.decode().split("\r\n")
+            assert [line in lines for line in said] == [tokens is None] * 3 + [True]
 
 
 @pytest.mark.parametrize("url", ["http://login.example/jwks", "ftp://login.example/jwks", "https://", "login.example"])

@@ -16,6 +16,7 @@ from tests.relay.peers import (
     CLOSE,
     PATH,
     PING,
+    TEXT,
     Client,
     accepted,
     client,
@@ -26,6 +27,7 @@ from tests.relay.peers import (
     upstream,
 )
 
+from realtime_spend.core.line_items import Provider
 from realtime_spend.relay.frame_walk import header_at
 from realtime_spend.relay.settings import Limits
 
@@ -175,6 +177,82 @@ async def test_a_session_ends_at_its_spend_ceiling_and_what_it_cost_is_in_the_le
     assert _close_of(said[len(before) :]) == (4402, "the session has reached its spend ceiling")
     assert [record["cost"] for record in running.meter.records()] == ["0.04", "0.04"]
     assert running.meter.errors() == {"relay.spent": 1}
+
+
+async def test_a_ceiling_is_reached_by_a_usage_in_pieces(relay_to: RelayTo) -> None:
+    whole = _done(1, 10_000)
+    found = header_at(whole, 0)
+    assert found is not None
+    text = whole[found[2] :]
+    pieces = [frame(text[:40], TEXT, final=False), frame(b"", PING), frame(text[40:90], 0, final=False)]
+    pieces += [frame(text[90:], 0), frame("never seen")]
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_CREATED)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+        await reader.read()
+
+    async with (
+        upstream(talk) as server,
+        relay_to(server.url, limits=replace(_QUICK, spend=Decimal("0.04"))) as running,
+        client(running.relay.port) as peer,
+    ):
+        said = await peer.to_the_end()
+        await _gone(running)
+    before = _CREATED + b"".join(pieces[:4])
+    assert said[: len(before)] == before
+    assert _close_of(said[len(before) :])[0] == 4402
+    assert [record["cost"] for record in running.meter.records()] == ["0.04"]
+
+
+async def test_an_oversized_frame_that_comes_with_the_request_does_not_reach_the_upstream(relay_to: RelayTo) -> None:
+    server_side = _Heard()
+    large = frame("y" * 1_001, mask=_MASK)
+    async with (
+        upstream(server_side) as server,
+        relay_to(server.url, limits=replace(_QUICK, frame_bytes=1_000)) as running,
+        client(running.relay.port, request() + large) as peer,
+    ):
+        assert peer.status == 101
+        assert _close_of(await peer.to_the_end())[0] == 1009
+        await _gone(running)
+    assert server_side.heard[:1] == bytes((0x80 | CLOSE,))
+    assert len(server_side.heard) == 8
+
+
+async def test_who_says_no_more_may_still_listen(relay_to: RelayTo) -> None:
+    """A connection without TLS can be closed in one direction, from either end."""
+    heard = asyncio.get_running_loop().create_future()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readexactly(7) == frame("1", mask=_MASK):
+            writer.write(frame("last word of the server"))
+            writer.write_eof()
+            heard.set_result(await reader.read())
+        else:
+            heard.set_result(await reader.read())
+            for number in range(5):
+                writer.write(frame(f"still here {number}"))
+                await asyncio.sleep(0.02)
+
+    async with upstream(talk) as server, relay_to(server.url) as running:
+        async with client(running.relay.port) as peer:
+            peer.say(frame("1", mask=_MASK))
+            assert await peer.to_the_end() == frame("last word of the server")
+            peer.say(frame("and the client's", mask=_MASK))
+            peer.writer.write_eof()
+            assert await heard == frame("and the client's", mask=_MASK)
+            await _gone(running)
+        heard = asyncio.get_running_loop().create_future()
+        async with client(running.relay.port) as peer:
+            peer.say(frame("2", mask=_MASK))
+            peer.writer.write_eof()
+            assert await heard == b""
+            assert await peer.to_the_end() == b"".join(frame(f"still here {number}") for number in range(5))
+            await _gone(running)
 
 
 async def test_a_client_that_does_not_read_holds_back_its_upstream_and_is_let_go(relay_to: RelayTo) -> None:
@@ -466,6 +544,8 @@ async def test_an_upstream_whose_certificate_does_not_hold_is_not_talked_to(
         (request("/v1/chat/completions"), 404, "unknown_path"),
         (request("/v1/realtime/../chat"), 400, "bad_handshake"),
         (request("/v1/realtime/%2e%2e/chat"), 400, "bad_handshake"),
+        (request("/v1/realtime/%252E%252e/chat"), 400, "bad_handshake"),
+        (request("/v1/realtime/..;x=1/chat"), 400, "bad_handshake"),
         (request("//evil.example/v1/realtime"), 400, "bad_handshake"),
         (request("http://evil.example/v1/realtime"), 400, "bad_handshake"),
         (request(PATH, "Content-Length: 5"), 400, "bad_handshake"),
@@ -498,6 +578,44 @@ async def test_a_request_that_is_no_plain_handshake_is_refused(
         assert peer.status == status
         assert await _error(peer) == code
     assert not asked
+    assert running.meter.errors() == {f"relay.{code}": 1}
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "path", "sentence"),
+    [
+        ({Provider.OPENAI: "https://api.openai.com"}, "/realtime?model=x", "must end with /v1"),
+        ({Provider.OPENAI: "https://api.openai.com"}, "/live/sessions", "must end with /v1"),
+        ({Provider.OPENAI: "https://api.openai.com"}, "/openai/v1/realtime?model=x", "without --azure"),
+        ({Provider.OPENAI: "https://api.openai.com"}, "/voice-live/realtime", "without --azure"),
+        ({Provider.AZURE: "https://x.openai.azure.com"}, "/v1/realtime?model=x", "Azure only"),
+        ({Provider.OPENAI: "https://api.openai.com"}, "/v1/responses", "base URL"),
+    ],
+)
+async def test_a_path_that_leads_nowhere_is_answered_with_what_to_do(
+    upstreams: dict[Provider, str], path: str, sentence: str, relay_to: RelayTo
+) -> None:
+    async with (
+        relay_to(upstreams=upstreams) as running,
+        client(running.relay.port, request(path)) as peer,
+    ):
+        assert peer.status == 404
+        assert sentence in json.loads(await peer.to_the_end())["error"]["message"]
+
+
+async def test_what_a_client_names_as_between_neighbours_leaves_what_the_relay_says(relay_to: RelayTo) -> None:
+    """By `Connection` a client has fields taken out; the relay's own are not its to take."""
+    head = request(PATH, "X-Mine: 1").replace(b"Connection: Upgrade", b"Connection: Upgrade, Host, Connection, X-Mine")
+    async with (
+        upstream(_silent) as server,
+        relay_to(server.url) as running,
+        client(running.relay.port, head) as peer,
+    ):
+        assert peer.status == 101
+        lines = server.requests[0].decode().split("\r\n")
+    assert f"Host: {server.url.removeprefix('http://')}" in lines
+    assert "Connection: Upgrade" in lines
+    assert not [line for line in lines if line.startswith("X-Mine")]
 
 
 async def test_a_request_that_does_not_come_is_not_waited_for(relay_to: RelayTo) -> None:
@@ -507,6 +625,7 @@ async def test_a_request_that_does_not_come_is_not_waited_for(relay_to: RelayTo)
         client(running.relay.port, b"GET /v1/realtime HTTP/1.1\r\nHost:") as peer,
     ):
         assert peer.status == 408
+    assert running.meter.errors() == {"relay.slow_handshake": 1}
 
 
 async def test_health_and_draining(relay_to: RelayTo) -> None:

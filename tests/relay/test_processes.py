@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 import websockets
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from tests.hooks.messages import CREATE
 from tests.relay.peers import PATH, client, request, upstream
-from tests.relay.programs import Process, relay_process
+from tests.relay.programs import COMMAND, Process, relay_process
 
 from realtime_spend.demo.receiver import receiving
+from realtime_spend.relay.open_files import room
 from realtime_spend.simulator import Simulator, SimulatorOptions
 
 if TYPE_CHECKING:
@@ -101,11 +108,117 @@ async def _forever(connection: Any) -> None:
 
 async def _until_draining(running: Process) -> None:
     for _ in range(500):
-        async with client(running.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") as asking:
-            if asking.status == 503:
-                return
+        # A worker that has nothing left to do resets who has just come to it.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            async with client(running.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") as asking:
+                if asking.status == 503:
+                    return
         await asyncio.sleep(0.02)
     raise AssertionError("it does not drain")
+
+
+async def test_a_signal_that_workers_get_from_two_still_lets_sessions_end(tmp_path: Path) -> None:
+    """A terminal, or whoever ends a service, tells each process of a group, and their parent tells them too."""
+    async with Simulator(SimulatorOptions(seed=4)) as simulator:
+        arguments = ("--openai", simulator.url, "--workers", "2", "--drain", "30")
+        with relay_process(tmp_path / "ledger", *arguments) as running:
+            connection = await _half_way(f"ws://127.0.0.1:{running.port}{PATH}")
+            workers = await _workers(running.process.pid, 2)
+            for process in (*workers, running.process.pid):
+                os.kill(process, signal.SIGINT)
+            await _until_draining(running)
+            await asyncio.sleep(0.5)
+            async for text in connection:
+                if json.loads(text)["type"] == "response.done":
+                    break
+            await connection.close()
+            await asyncio.to_thread(running.process.communicate)
+            assert running.process.returncode == 0
+        await simulator.wait_idle()
+        sent = simulator.truth.as_json()
+    assert {record["id"] for record in _records(running.ledger)} == {usage["id"] for usage in sent["usages"]}
+
+
+async def test_workers_told_twice_wait_for_nobody(tmp_path: Path) -> None:
+    async with Simulator(SimulatorOptions(seed=4)) as simulator:
+        arguments = ("--openai", simulator.url, "--workers", "2", "--drain", "60")
+        with relay_process(tmp_path / "ledger", *arguments) as running:
+            url = f"ws://127.0.0.1:{running.port}{PATH}&sim_outcomes=completed,completed,never_finished"
+            connection = await _half_way(url)
+            running.process.send_signal(signal.SIGTERM)
+            await _until_draining(running)
+            running.process.send_signal(signal.SIGTERM)
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await asyncio.wait_for(_forever(connection), 20)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+            await asyncio.to_thread(running.process.communicate)
+            assert running.process.returncode == 0
+
+
+def test_workers_that_cannot_begin_say_why(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [*COMMAND, "relay", "--port", "0", "--workers", "2"],
+        env={**os.environ, "REALTIME_SPEND_LEDGER": str(tmp_path), "OTEL_METRICS_EXPORTER": "nonsense"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "OTEL_METRICS_EXPORTER=nonsense is no exporter" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def test_without_files_left_it_lets_nobody_in_and_goes_on_when_there_are_some(tmp_path: Path) -> None:
+    async with upstream(_quiet) as server:
+        with relay_process(tmp_path / "ledger", "--openai", server.url) as running:
+            resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+            held = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(100)]
+            for _, writer in held[:20]:
+                writer.write(request(PATH))
+            assert running.process.stderr is not None
+            said = await asyncio.to_thread(running.process.stderr.readline)
+            for _, writer in held:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+            async with client(running.port) as peer:
+                assert peer.status == 101
+            status, _, err = await asyncio.to_thread(running.end, signal.SIGTERM)
+    assert "no more files can be opened" in said
+    assert (status, err) == (0, "")
+
+
+async def _quiet(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [(-1, (1000, 1000)), (20_000, (1000, 1000)), (1_024, (424, 128)), (64, (4, 8)), (16, (1, 4))],
+)
+def test_as_many_sessions_are_held_as_there_are_files_for(files: int, expected: tuple[int, int]) -> None:
+    assert room(files, 1_000, 1_000) == expected
+
+
+def test_too_few_files_are_said(tmp_path: Path) -> None:
+    """In a process of its own, whose limit nobody else has."""
+    program = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); {COMMAND[2]}"
+    process = subprocess.Popen(
+        [COMMAND[0], "-c", program, "relay", "--port", "0"],
+        env={**os.environ, "REALTIME_SPEND_LEDGER": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://")
+    finally:
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert "256 open files are enough for 88 sessions" in err
 
 
 async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced(tmp_path: Path) -> None:
@@ -221,6 +334,18 @@ async def test_what_it_counts_goes_where_opentelemetry_says(tmp_path: Path) -> N
         (["--upstream-ca", __file__], {}, "no certificates"),
         (["--tls-cert", __file__], {}, "cannot be used"),
         (["--max-spend", "much"], {}, "amount of USD"),
+        (["--max-idle", "inf"], {}, "--max-idle"),
+        ([], {"REALTIME_SPEND_LEDGER": f"{__file__}/ledger"}, "the ledger cannot be written there"),
+        (["--drain", "nan"], {}, "no number of seconds"),
+        (["--openai", "https://api.openai.com/v1"], {}, "give https://api.openai.com"),
+        (["--azure", "https://x.openai.azure.com/openai/v1/"], {}, "give https://x.openai.azure.com"),
+        (["--openai", "https://exa mple.com"], {}, "is no URL"),
+        (["--openai", "https://example.com/a b"], {}, "is no URL"),
+        (
+            ["--audience", "x", "--claim", "sub="],
+            {"REALTIME_SPEND_RELAY_TOKEN_SECRET": _SECRET},
+            "--claim 'sub=' names nothing",
+        ),
     ],
 )
 def test_what_is_set_wrong_is_said_in_a_sentence(
@@ -231,6 +356,24 @@ def test_what_is_set_wrong_is_said_in_a_sentence(
     assert answer.status == 2
     assert sentence in answer.err
     assert "user:pw" not in answer.err
+
+
+def test_a_key_behind_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    hidden = BestAvailableEncryption(b"a pass phrase")
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
+    (tmp_path / "cert.pem").write_bytes(trustme.CA().issue_cert("localhost").cert_chain_pems[0].bytes())
+    ended = subprocess.run(
+        [*COMMAND, "relay", "--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "cannot be used" in ended.stderr
+    assert "pass phrase" not in ended.stdout
 
 
 def test_a_port_that_is_taken_is_said(run: Run) -> None:

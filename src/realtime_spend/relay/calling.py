@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from realtime_spend.relay.credentials import credentials, without_credentials
+from realtime_spend.relay.credentials import ABOUT_WHO_PAYS, credentials, without_credentials
 from realtime_spend.relay.doors import Discarding, HeadError, HeadReader
-from realtime_spend.relay.handshake import END_OF_HEAD, length_of, status_of, written_request
+from realtime_spend.relay.handshake import END_OF_HEAD, length_of, status_of, without_fields, written_request
 from realtime_spend.relay.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class Call:
     upstream: Upstream
     endpoint: Endpoint
     known: Known | None
+
+    def told(self, head: bytes) -> bytes:
+        """Return the head of the upstream's answer as the client gets it."""
+        return (head if self.known is None else without_fields(head, ABOUT_WHO_PAYS)) + END_OF_HEAD
 
     def written(self) -> bytes:
         """Return the request as the upstream gets it, with the relay's key if the client has shown a token."""
@@ -75,11 +79,12 @@ async def answered(reader: HeadReader, request: bytes, seconds: float) -> tuple[
         raise RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_broken", sentence) from None
 
 
-async def pass_refusal_on(door: Door, reader: HeadReader, head: bytes, status: int, *, is_our_key: bool) -> None:
+async def pass_refusal_on(door: Door, reader: HeadReader, call: Call, head: bytes, status: int) -> None:
     """Let the client see why the upstream refuses: all of its answer, unless either of them closes before.
 
     What the client says meanwhile reaches nobody: a second request would be one that nobody has checked.
     """
+    is_our_key = call.known is not None
     if is_our_key and status < HTTPStatus.BAD_REQUEST:
         # It was no session that it was asked for: what else a key opens is none of the client's business.
         sentence = "the upstream answered, but not with a WebSocket"
@@ -88,7 +93,6 @@ async def pass_refusal_on(door: Door, reader: HeadReader, head: bytes, status: i
         # The key is the relay's, and what is wrong with it none of the client's business.
         sentence = "the upstream refuses the key of this relay"
         raise RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_refuses_key", sentence)
-    door.transport.write(head + END_OF_HEAD + reader.rest)
     length = length_of(head)
     answering = _Passing(door.transport, None if length is None else length - len(reader.rest))
     asking = Discarding(source=reader.transport)
@@ -96,6 +100,7 @@ async def pass_refusal_on(door: Door, reader: HeadReader, head: bytes, status: i
     door.hand_over(asking)
     for transport in (reader.transport, door.transport):
         transport.resume_reading()
+    door.transport.write(call.told(head) + reader.rest)
     waiting = [asyncio.create_task(each.over.wait()) for each in (answering, asking)]
     await asyncio.wait(waiting, timeout=_REFUSED_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

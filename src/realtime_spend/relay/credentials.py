@@ -21,6 +21,8 @@ _KEY_PROTOCOL = b"openai-insecure-api-key."
 _PAYING_PROTOCOLS = (_KEY_PROTOCOL, b"openai-organization.", b"openai-project.")
 # Cookies are the relay's own site's: a browser adds them by itself, and the provider has no business with them.
 _CREDENTIAL_FIELDS = (b"authorization", b"api-key", b"openai-organization", b"openai-project", b"cookie")
+# What a provider says of whoever pays, and what a browser would keep for it under our name.
+ABOUT_WHO_PAYS = frozenset((b"openai-organization", b"openai-project", b"set-cookie"))
 _KEY_PARAMETER = re.compile(rb"(?i)(^|&)api-key=([^&]*)")
 
 

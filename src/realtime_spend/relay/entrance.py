@@ -66,19 +66,25 @@ class Entrance:
         try:
             joined = await self._admit(door, read_request(await self._head(door)))
         except RefusedError as refused:
-            self._count(f"relay.{refused.code}")
-            say(door, refusal(refused))
+            self._refuse(door, refused)
         except TimeoutError:
-            slow = RefusedError(HTTPStatus.REQUEST_TIMEOUT, "slow_handshake", "the request did not come in time")
-            say(door, refusal(slow))
+            sentence = "the request did not come in time"
+            self._refuse(door, RefusedError(HTTPStatus.REQUEST_TIMEOUT, "slow_handshake", sentence))
         except HeadError:
-            say(door, refusal(RefusedError(HTTPStatus.BAD_REQUEST, "bad_handshake", "this is no HTTP request")))
+            # Whoever only looks whether somebody listens is gone by now.
+            if not door.is_gone:
+                sentence = "this is no HTTP request"
+                self._refuse(door, RefusedError(HTTPStatus.BAD_REQUEST, "bad_handshake", sentence))
         except Exception:  # noqa: BLE001 - one client's handshake must not end the relay
             self._containment.failed("relaying_a_handshake")
             door.transport.abort()
         finally:
             if not joined:
                 await self._see_out(door)
+
+    def _refuse(self, door: Door, refused: RefusedError) -> None:
+        self._count(f"relay.{refused.code}")
+        say(door, refusal(refused))
 
     async def _head(self, door: Door) -> bytes:
         try:
@@ -96,7 +102,9 @@ class Entrance:
             door.hand_over(rest)
             door.transport.resume_reading()
             if door.transport.can_write_eof():
-                door.transport.write_eof()
+                # It may have been reset without our having read of it.
+                with contextlib.suppress(OSError):
+                    door.transport.write_eof()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SEEN_OUT_SECONDS):
                     await rest.over.wait()

@@ -85,8 +85,9 @@ def read_request(head: bytes) -> Request:
 def _check_target(request: Request) -> None:
     if not request.target.startswith(b"/") or b"#" in request.target:
         raise _bad("the target must be a path")
-    path = unquote(request.path)
-    if "\\" in path or "//" in path or {".", ".."} & set(path.split("/")):
+    # Some decode twice, and some take what is behind a semicolon for no part of the name.
+    path = unquote(unquote(request.path))
+    if "\\" in path or "//" in path or {".", ".."} & {part.partition(";")[0] for part in path.split("/")}:
         raise _bad("the path must be plain")
 
 
@@ -107,8 +108,8 @@ def check_upgrade(request: Request) -> None:
 
 def written_request(request: Request, *, prefix: str, host: str, added: Iterable[Field] = ()) -> bytes:
     """Return the head as the upstream gets it: for its host, without what was between the client and us."""
-    dropped = _BETWEEN_NEIGHBOURS | {name.lower() for name in request.listed(b"connection")} - {b"upgrade"}
     ours = {b"host": host.encode("ascii"), b"connection": b"Upgrade", b"upgrade": b"websocket"}
+    dropped = (_BETWEEN_NEIGHBOURS | {name.lower() for name in request.listed(b"connection")}) - ours.keys()
     lines = [b"GET %s%s HTTP/1.1" % (prefix.encode("ascii"), request.target)]
     written = set()
     for name, value in request.fields:
@@ -127,6 +128,12 @@ def exchanged(request: Request, change: Callable[[bytes, bytes], bytes | None]) 
     changed = ((name, change(name.lower(), value)) for name, value in request.fields)
     kept = tuple((name, value) for name, value in changed if value is not None)
     return Request(method=request.method, target=request.target, fields=kept)
+
+
+def without_fields(head: bytes, names: frozenset[bytes]) -> bytes:
+    """Return the head of an answer without these fields; `names` are in lower case."""
+    first, *lines = head.split(b"\r\n")
+    return b"\r\n".join([first, *(line for line in lines if line.partition(b":")[0].strip().lower() not in names)])
 
 
 def status_of(head: bytes) -> int:

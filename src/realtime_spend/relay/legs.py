@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ class Leg(asyncio.Protocol):
         if self.is_lost or self.transport.is_closing():
             return
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            # The peer may have reset it already, which is told when it is read.
+            with suppress(OSError):
+                self.transport.write_eof()
         else:
             self.transport.close()
 

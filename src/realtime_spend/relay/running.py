@@ -19,8 +19,9 @@ from realtime_spend.export_failures import say_failures_once
 from realtime_spend.identity import Identity
 from realtime_spend.metering import Metering
 from realtime_spend.rate_cards import load_book
+from realtime_spend.relay.open_files import Shortage
 from realtime_spend.relay.server import Relay
-from realtime_spend.relay.workers import URGENT
+from realtime_spend.relay.workers import ANSWERED, URGENT
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.flusher import Flusher
 from realtime_spend.sinks.ledger import Ledger
@@ -119,6 +120,10 @@ def run(
                 listening,
                 announce,
                 parent=parent,
+                shortage=Shortage(
+                    parts.meters.count_error,
+                    lambda sentence: parts.metering.containment.say_once("files", sentence),
+                ),
             )
         )
     finally:
@@ -138,8 +143,10 @@ async def _relay(
     announce: Callable[[int], None],
     *,
     parent: int | None,
+    shortage: Shortage,
 ) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(shortage)
     asked, urged = asyncio.Event(), asyncio.Event()
 
     def end() -> None:
@@ -154,6 +161,7 @@ async def _relay(
         loop.add_signal_handler(number, end)
     if parent is not None:
         loop.add_signal_handler(URGENT, hurry)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ANSWERED)
     await relay.start(listening)
     announce(relay.port)
     watching = None if parent is None else asyncio.create_task(_end_with_parent(parent, end))
@@ -164,6 +172,9 @@ async def _relay(
     for task in (draining, urging, *([watching] if watching else [])):
         task.cancel()
     await relay.stop()
+    if parent is not None:
+        # One that comes late must not keep the last metrics from being sent.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ANSWERED)
 
 
 async def _end_with_parent(parent: int, end: Callable[[], None]) -> None:

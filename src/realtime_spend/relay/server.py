@@ -9,12 +9,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from realtime_spend.core.endpoints import recognise
+from realtime_spend.core.line_items import Provider
 from realtime_spend.relay.baggage import baggage_of
 from realtime_spend.relay.calling import Call, answered, connected, pass_refusal_on
 from realtime_spend.relay.credentials import offered_key
 from realtime_spend.relay.endings import Ending
 from realtime_spend.relay.entrance import Entrance, say
-from realtime_spend.relay.handshake import END_OF_HEAD, check_upgrade
+from realtime_spend.relay.handshake import check_upgrade
 from realtime_spend.relay.refusals import RefusedError, answer
 from realtime_spend.relay.register import Register
 from realtime_spend.relay.session import RelayedSession, SpendingWatcher
@@ -35,6 +36,14 @@ _SLOWEST_LOOK, _QUICKEST_LOOK = 1.0, 0.05
 # The rest of a TLS connection that is closed is waited for so long, instead of half a minute.
 _TLS_CLOSING_SECONDS = 5.0
 _LAST_SECONDS = 1.0
+_NO_PATH = "this is no path of the Realtime API; a client's base URL ends with /v1, or for Azure with /openai/v1"
+_NO_VERSION = "the path lacks the version: the client's base URL must end with /v1"
+_NO_UPSTREAM = {
+    Provider.OPENAI: "this relay goes to Azure only, where paths begin with /openai or /voice-live; see --openai",
+    Provider.AZURE: "this is a path of Azure, where this relay does not go: it was begun without --azure",
+}
+# Other services than OpenAI's own may take both.
+_WITHOUT_VERSION, _NEEDS_VERSION = ("/realtime", "/live/"), "api.openai.com"
 
 
 class Relay:
@@ -159,9 +168,13 @@ class Relay:
     def _upstream_of(self, request: Request) -> tuple[Upstream, Endpoint]:
         """Return where a request goes: the path says whose protocol it is, as a client for that provider writes it."""
         found = recognise("", None, request.path, request.query, self._endpoints)
-        upstream = None if found is None else self._settings.upstreams.get(found.provider)
+        if found is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_path", _NO_PATH)
+        upstream = self._settings.upstreams.get(found.provider)
         if upstream is None:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_path", "this relay has no upstream for this path")
+            raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_path", _NO_UPSTREAM[found.provider])
+        if upstream.host.endswith(_NEEDS_VERSION) and request.path.startswith(_WITHOUT_VERSION):
+            raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_path", _NO_VERSION)
         extra = self._endpoints
         path = upstream.prefix + request.path
         endpoint = recognise(upstream.host, upstream.port, path, request.query, extra, any_path=True)
@@ -179,9 +192,9 @@ class Relay:
             head, status = await answered(reader, call.written(), settings.limits.handshake)
             if status != HTTPStatus.SWITCHING_PROTOCOLS:
                 self._count("relay.upstream_refused")
-                await pass_refusal_on(door, reader, head, status, is_our_key=call.known is not None)
+                await pass_refusal_on(door, reader, call, head, status)
             elif not door.is_gone:
-                door.transport.write(head + END_OF_HEAD)
+                door.transport.write(call.told(head))
                 self._join(door, reader, call, place)
                 joined = True
         finally:

@@ -155,7 +155,7 @@ class RelayedSession:
             self._watcher.closed()
             if self._tap.is_unreadable:
                 self._count("relay.unreadable_frame")
-            if self.ending is not None:
+            if self.ending is not None and not other.has_ended:
                 self._finish(other)
             elif error is not None:
                 other.reset()
@@ -172,8 +172,11 @@ class RelayedSession:
             self._on_end()
 
     def _finish(self, leg: Leg) -> None:
-        """Tell a peer that nothing more comes. Who was told why it ends is waited for: it may be in mid-sentence."""
-        if self.ending is None or leg.transport.can_write_eof():
+        """Tell a peer that nothing more comes. A client that was told why it ends may still be speaking.
+
+        TLS can only be closed as a whole, which resets whoever speaks: then its own end is waited for.
+        """
+        if self.ending is None or leg is self._upstream or leg.transport.can_write_eof():
             leg.finish_writing()
 
     def _read_the_rest(self) -> None:

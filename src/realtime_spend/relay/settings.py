@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from realtime_spend.core.endpoints import port_of
+from realtime_spend.core.line_items import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    from realtime_spend.core.line_items import Provider
+# What base URLs of clients end with, which is not to be there twice.
+_BROUGHT_BY_CLIENTS = {
+    Provider.OPENAI: re.compile(r"/v1$"),
+    Provider.AZURE: re.compile(r"/(?:openai(?:/v1)?|voice-live)$"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +46,23 @@ def upstream_of(provider: Provider, url: str, key: str | None = None) -> Upstrea
         parts = urlsplit(url)
         port = port_of(parts.scheme, parts.port)
         host = (parts.hostname or "").encode("idna").decode("ascii")
-        parts.path.encode("ascii")
+        path = parts.path.encode("ascii").decode().rstrip("/")
     except ValueError:
         raise ValueError(f"{url!r} is no URL") from None
     if parts.scheme not in ("https", "wss", "http", "ws") or not host or port is None:
         raise ValueError(f"{url!r} must be like https://api.openai.com")
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError("an upstream is a host and a path at most, without user, query or fragment")
+    if not (host + path).isprintable() or {" ", "\\"} & set(host + path):
+        raise ValueError(f"{url!r} is no URL")
+    if version := _BROUGHT_BY_CLIENTS[provider].search(path):
+        raise ValueError(f"clients bring {version[0]} in their paths; give {url.rstrip('/').removesuffix(version[0])}")
     return Upstream(
         provider=provider,
         host=host,
         port=port,
         is_tls=parts.scheme in ("https", "wss"),
-        prefix=parts.path.rstrip("/"),
+        prefix=path,
         key=key,
     )
 

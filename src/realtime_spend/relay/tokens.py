@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 import urllib.request
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from realtime_spend.relay.refusals import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_log = logging.getLogger("realtime_spend")
 # A shared secret shorter than its hash can be guessed (RFC 7518, 3.2).
 _SHORTEST_SECRET_BYTES = 32
 _LARGEST_KEY_SET = 1024 * 1024
@@ -29,6 +31,8 @@ _KEYS_LIVE_SECONDS = 600.0
 _LONGEST_VALUE = 4_096
 _LEEWAY_SECONDS = 10
 
+# What numbers that are none, and lists without an end, do to who reads them.
+_STUMBLES = (RecursionError, OverflowError, TypeError, ValueError)
 # The order matters: some of them are kinds of others.
 _WHY: tuple[tuple[type[Exception], str, str], ...] = (
     (jwt.ExpiredSignatureError, "token_expired", "the token has expired"),
@@ -83,6 +87,9 @@ class KeySet:
         self._keys: dict[str | None, Any] = {}
         self._asked_at = -_KEYS_LIVE_SECONDS
         self._asking: asyncio.Task[None] | None = None
+        # What is said of it: a query may hold somebody's key.
+        self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self._is_failing = False
 
     async def key(self, key_id: str | None) -> Any:
         """Return the key of this id."""
@@ -102,17 +109,23 @@ class KeySet:
 
     async def _fetch(self) -> None:
         try:
-            self._keys = await asyncio.to_thread(_keys_at, self._url)
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+            # A server that says a little now and then would hold up everybody.
+            async with asyncio.timeout(_FETCH_SECONDS):
+                self._keys = await asyncio.to_thread(_keys_at, self._url)
+        except Exception as error:
             # Those that are known go on to be good; where there are none, nobody gets in.
             self._asked_at = (
                 time.monotonic() - _KEYS_LIVE_SECONDS + _ASK_AGAIN_SECONDS if self._keys else self._asked_at
             )
+            if not self._is_failing:
+                self._is_failing = True
+                why = str(error) or type(error).__name__
+                _log.warning("realtime-spend: no keys to check tokens with at %s (%.200s)", self._name, why)
             if not self._keys:
                 sentence = "the keys that tokens are checked with cannot be had; try again"
                 raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "keys_unavailable", sentence) from error
             return
-        self._asked_at = time.monotonic()
+        self._asked_at, self._is_failing = time.monotonic(), False
 
 
 def _keys_at(url: str) -> dict[str | None, Any]:
@@ -159,7 +172,7 @@ class TokenCheck:
                 leeway=_LEEWAY_SECONDS,
                 options={"require": ["exp", "aud", "sub"]},
             )
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, *_STUMBLES) as error:
             for kind, code, sentence in _WHY:
                 if isinstance(error, kind):
                     raise refused(code, sentence) from None

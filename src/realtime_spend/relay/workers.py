@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # A terminal, or who ends a service, sends its signal to the workers too: so the parent has one of its own for haste.
 URGENT = signal.SIGUSR1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+ANSWERED = (*_SIGNALS, URGENT)
 # A worker that lives no longer than this is not replaced again and again.
 _TOO_SHORT_SECONDS = 2.0
 _MOST_SHORT_LIVES = 5
@@ -48,8 +49,9 @@ def bound(host: str, port: int, count: int) -> list[socket.socket]:
 
 def run_workers(sockets: list[socket.socket], work: Callable[[socket.socket], None]) -> int:
     """Run `work` in a process of its own for each socket until somebody asks for the end; return the exit status."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    workers = {_fork(listening, work): (listening, time.monotonic()) for listening in sockets}
+    # A worker lets them in once it knows what to do with them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ANSWERED)
+    workers = {_fork(listening, sockets, work): (listening, time.monotonic()) for listening in sockets}
     is_ending, short_lives, status = False, 0, 0
     while workers:
         number = signal.sigwait(_SIGNALS)
@@ -62,6 +64,8 @@ def run_workers(sockets: list[socket.socket], work: Callable[[socket.socket], No
             listening, begun = workers.pop(process)
             if is_ending:
                 status = max(status, exited)
+                # Nobody accepts on it any more: whoever comes now is to be answered by those that are left.
+                listening.close()
                 continue
             if exited == _SET_WRONG:
                 # It has said what; another one would say it again.
@@ -75,18 +79,21 @@ def run_workers(sockets: list[socket.socket], work: Callable[[socket.socket], No
                 for other in workers:
                     os.kill(other, signal.SIGTERM)
                 continue
-            workers[_fork(listening, work)] = (listening, time.monotonic())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            workers[_fork(listening, sockets, work)] = (listening, time.monotonic())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ANSWERED)
     return status
 
 
-def _fork(listening: socket.socket, work: Callable[[socket.socket], None]) -> int:
+def _fork(listening: socket.socket, sockets: list[socket.socket], work: Callable[[socket.socket], None]) -> int:
     process = os.fork()
     if process:
         return process
     status = 1
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        for other in sockets:
+            # While one process holds it, the kernel hands connections to it.
+            if other is not listening:
+                other.close()
         work(listening)
         status = 0
     except ValueError as error:
