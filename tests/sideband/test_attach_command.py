@@ -362,9 +362,9 @@ async def test_no_secret_is_in_anything_that_the_webhook_writes(
                     assert answer.status == 400
             async with http.post(url, data=b"x" * 1_000_000) as answer:
                 assert answer.status == 413
-            for method, path, status in (("GET", "/webhook", 405), ("POST", "/", 404), ("POST", "/webhook/x", 404)):
+            for method, path, code in (("GET", "/webhook", 405), ("POST", "/", 404), ("POST", "/webhook/x", 404)):
                 async with http.request(method, url.replace("/webhook", path)) as answer:
-                    assert answer.status == status
+                    assert answer.status == code
         call = await simulator.ring(url, secret=_SECRET, headers={"X-Tenant": "acme"})
         async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
             await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
