@@ -12,7 +12,7 @@ from tests.reconciling.conversations import DAYS, lost_responses, unobserved_tra
 from tests.reconciling.playing import NOTHING, Scenario, assert_same_money
 
 from realtime_spend.core.reconciliation.drift import Cause
-from realtime_spend.simulator.bill.draft import faults
+from realtime_spend.simulator.bill import faults
 from realtime_spend.simulator.bill.faults import Where
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from tests.reconciling.scenarios import CAUSES, FAULTS, THESE, check, check_tota
 
 from realtime_spend.core.reconciliation.drift import Cause
 from realtime_spend.reconciler import Question, answer
+from realtime_spend.simulator.bill import faults
 from realtime_spend.simulator.bill.azure import Agreement, Counting, cost_details
-from realtime_spend.simulator.bill.draft import draft_bill, faults
+from realtime_spend.simulator.bill.draft import draft_bill
 from realtime_spend.simulator.bill.export import next_morning, write_run
 from realtime_spend.simulator.bill.faults import inject
 from realtime_spend.simulator.bill.writing import BillForm, until_day

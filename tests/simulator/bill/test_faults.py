@@ -9,7 +9,8 @@ from itertools import combinations
 import pytest
 from tests.reconciling.conversations import AZURE, DAYS, OPENAI, conversations, lost_responses, told
 
-from realtime_spend.simulator.bill.draft import Draft, draft_bill, faults
+from realtime_spend.simulator.bill import faults
+from realtime_spend.simulator.bill.draft import Draft, draft_bill
 from realtime_spend.simulator.bill.faults import FAULT_FORMS, Fault, Where, inject, named_fault, with_untold_billed
 from realtime_spend.simulator.models import Provider, Scope
 from realtime_spend.simulator.truth import Said

@@ -15,8 +15,9 @@ import duckdb
 import pytest
 from tests.reconciling.conversations import AZURE, DAYS, OPENAI, conversations
 
+from realtime_spend.simulator.bill import faults
 from realtime_spend.simulator.bill.azure import Agreement, Counting, cost_details, month_of
-from realtime_spend.simulator.bill.draft import Draft, draft_bill, faults
+from realtime_spend.simulator.bill.draft import Draft, draft_bill
 from realtime_spend.simulator.bill.export import next_morning, write_run
 from realtime_spend.simulator.bill.faults import inject
 from realtime_spend.simulator.bill.focus import FocusVersion, focus
