@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from tests.hooks.conftest import Transport
 
 _COMPLETED = "conversation.item.input_audio_transcription.completed"
+# USD a minute, and per million tokens of audio in and text out.
+_MINUTE = {
+    "whisper-1": "0.006",
+    "gpt-transcribe": "0.0045",
+    "gpt-realtime-whisper": "0.017",
+    "gpt-live-transcribe": "0.017",
+}
+_MILLION = {"gpt-4o-transcribe": ("6", "10"), "gpt-4o-mini-transcribe": ("3", "5")}
 _URL = "ws://127.0.0.1:{port}/v1/realtime?intent=transcription&sim_transcription_usage={usage}"
 
 
@@ -70,6 +78,35 @@ def test_by_time_each_utterance_costs_its_seconds_rounded_up_and_by_token_its_to
     found = run("reconcile", "--ledger", ledger, "--bill", tmp_path / "bill", "--json").json["totals"]
     assert abs(Decimal(found["drift_cost"])) < Decimal("1e-6")
     assert Decimal(found["unmapped_cost"]) == 0
+
+
+@pytest.mark.parametrize("model", [*_MINUTE, *_MILLION])
+def test_every_model_that_transcribes_is_counted_on_meters_of_its_own(
+    model: str, transports: dict[str, Transport], provider: MeterProvider, *, run: Run, tmp_path: Path
+) -> None:
+    RealtimeInstrumentor().instrument(meter_provider=provider, ledger=tmp_path / "ledger")
+    with run_in_thread(SimulatorOptions(seed=9)) as simulator:
+        url = _URL.format(port=simulator.port, usage="model")
+        told = transcribed(transports["websockets"], url, model, 1200, 2600, 400)
+        simulator.wait_idle()
+    if model in _MINUTE:
+        seconds = Decimal(2 + 3 + 1)
+        quantities, total = {"audio.duration": seconds}, Decimal(_MINUTE[model]) * seconds / 60
+    else:
+        sent, written = Decimal(12 + 26 + 4), Decimal(sum(event["usage"]["output_tokens"] for event in told))
+        quantities = {"audio.input": sent, "text.output": written}
+        total = (Decimal(_MILLION[model][0]) * sent + Decimal(_MILLION[model][1]) * written) / 1_000_000
+    [row] = run("report", tmp_path / "ledger", "--by", "model", "--json").json["rows"]
+    assert (row["model"], row["usages"], Decimal(row["cost"])) == (model, 3, total)
+    # The same from a log of the session.
+    log = "\n".join(json.dumps(event) for event in told)
+    assert Decimal(run("explain", "--transcription-model", model, "--json", given=log).json["total"]) == total
+    bill_for(simulator.truth.as_json()["usages"], BillForm.OPENAI_COSTS, tmp_path / "bill")
+    found = run("reconcile", "--ledger", tmp_path / "ledger", "--bill", tmp_path / "bill", "--json").json["rows"]
+    parts = [(f"{row['modality']}.{row['component']}", row) for row in found]
+    assert {part: Decimal(row["estimated_quantity"]) for part, row in parts} == quantities
+    assert {part: Decimal(row["billed_quantity"]) for part, row in parts} == quantities
+    assert {row["model"] for row in found} == {model}
 
 
 def test_a_model_that_says_no_usage_is_missing_and_never_free(

@@ -172,6 +172,19 @@ async def test_a_call_of_gpt_live_is_told_of_by_the_id_of_its_session(
         assert followed.told == [Told(call="any_1", is_live=True, is_webrtc=is_webrtc)]
 
 
+async def test_many_calls_at_once_are_each_listened_to_once() -> None:
+    followed = Followed()
+    bodies = [message_of(f"rtc_{number}", {}) for number in range(100)]
+    incoming = Incoming(secret=_SECRET, follow=followed.follow)
+    async with listening(incoming) as url:
+        # Each is told twice, as a provider does that has waited too long for an answer.
+        told = await asyncio.gather(*(posted(url, body, signature(body, _SECRET)) for body in [*bodies, *bodies]))
+        assert told == [200] * 200
+        assert sorted(followed.calls) == sorted(f"rtc_{number}" for number in range(100))
+        followed.over.set()
+        await has_begun(lambda: not incoming.calls)
+
+
 async def test_more_calls_than_can_be_listened_to_are_to_be_told_again_later() -> None:
     followed = Followed()
     incoming = Incoming(secret=_SECRET, follow=followed.follow, most=2)
