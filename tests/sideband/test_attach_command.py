@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Run, Seen
-    from tests.sideband.conftest import Calling
+    from tests.sideband.conftest import Caller, Calling
 
     from realtime_spend.simulator import Simulator
 
@@ -180,6 +180,7 @@ async def test_the_webhook_attaches_by_itself_until_it_is_asked_to_end(
             await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
         async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
             await has_begun(lambda: sidebands(simulator) == 1)
+            await all_know_the_session(telephone)
             await telephone.say()
             await telephone.until("response.done")
             await has_begun(lambda: records(folder))
@@ -201,6 +202,7 @@ async def test_ctrl_c_ends_it_and_what_was_metered_is_kept(
         calling(simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1") as client,
     ):
         await has_begun(lambda: sidebands(simulator) == 1)
+        await all_know_the_session(client)
         await client.say()
         await client.until("response.done")
         await has_begun(lambda: records(folder))
@@ -327,6 +329,7 @@ async def test_a_second_signal_ends_it_though_a_call_goes_on(
             await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
         async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
             await has_begun(lambda: sidebands(simulator) == 1)
+            await all_know_the_session(telephone)
             await telephone.say()
             await telephone.until("response.done")
             await has_begun(lambda: records(tmp_path))
@@ -335,6 +338,12 @@ async def test_a_second_signal_ends_it_though_a_call_goes_on(
             process.send_signal(signal.SIGTERM)
             assert (await answer_of(process))[0] == 0
     assert [record["usage"] for record in records(tmp_path)] == ["reported"]
+
+
+async def all_know_the_session(caller: Caller) -> None:
+    """Have every socket of the call told its session: the sideband may not have asked yet."""
+    await caller.send("session.update", session={"type": "realtime"})
+    await caller.until("session.updated")
 
 
 async def is_draining(url: str) -> None:
@@ -370,6 +379,7 @@ async def test_no_secret_is_in_anything_that_the_webhook_writes(
             await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
         async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
             await has_begun(lambda: sidebands(simulator) == 1)
+            await all_know_the_session(telephone)
             await telephone.say()
             await telephone.until("response.done")
             await has_begun(lambda: records(folder))

@@ -37,6 +37,10 @@ def _are(number: int, found: Callable[[], list[Any]]) -> bool:
     return len(found()) == number
 
 
+def _sidebands(simulator: Simulator) -> list[object]:
+    return [socket for session in simulator._sessions.values() for socket in session._sockets if socket.sideband]
+
+
 async def _offered(url: str, user: str) -> str:
     """Offer a call as a browser does, as soon as somebody listens; return the id that the answer does not tell it."""
     async with aiohttp.ClientSession() as http, asyncio.timeout(_PATIENCE):
@@ -70,6 +74,9 @@ async def test_each_browser_is_metered_by_the_server_that_set_up_its_call(
             await has_begun(partial(_are, number, lambda: simulator.truth.as_json()["sessions"]))
             call = simulator.truth.as_json()["sessions"][-1]["call_id"]
             async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}&webrtcfilter=on") as browser:
+                await has_begun(partial(_are, 1, lambda: _sidebands(simulator)))
+                # Has every socket of the call told the model: the sideband may not have asked yet.
+                await browser.send("session.update", session={"type": "realtime"})
                 await browser.say()
                 await browser.until("response.output_audio_transcript.done")
                 assert "response.done" not in browser.types()
