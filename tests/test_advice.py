@@ -97,7 +97,10 @@ def test_on_openai_an_unlisted_model_wants_a_card() -> None:
 
 
 def test_a_session_without_any_name_is_spoken_of_all_the_same() -> None:
-    name, _ = advice(
+    name, sentence = advice(
         _OPENAI, Named(requested=None, said=None), _resolved(Reason.MODEL_NOT_NAMED), Reason.MODEL_NOT_NAMED
     )
     assert name == "a session without a name"
+    assert "--model" in sentence
+    # Nothing could be looked up in a map of deployments.
+    assert "REALTIME_SPEND_DEPLOYMENTS" not in sentence

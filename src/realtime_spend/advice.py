@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from realtime_spend.core.naming import Named, Resolved
 
 _COUNTED = "its tokens are counted, its cost is not"
+_NAMELESS = "a session without a name"
+# There is nothing that a map of deployments could be asked for.
+_NOBODY_NAMES = "no event and no URL has named the model of a session: have its URL say model=..., or attach --model"
 _CARD = "REALTIME_SPEND_RATE_CARDS"
 _MAP = "REALTIME_SPEND_DEPLOYMENTS"
 
 
 def advice(endpoint: Endpoint, named: Named, resolved: Resolved, reason: Reason) -> tuple[str, str]:
     """Return the name that the trouble is with, and one sentence about it."""
-    name = (resolved.sku.model if resolved.sku else None) or named.said or named.requested or "a session without a name"
+    name = (resolved.sku.model if resolved.sku else None) or named.said or named.requested or _NAMELESS
+    if name == _NAMELESS and reason is Reason.MODEL_NOT_NAMED:
+        return name, f"{_NOBODY_NAMES} ({_COUNTED})"
     deployment = named.requested or name
     says = f"{_MAP}='{{\"{deployment}\": {_entry(endpoint, named)}}}'"
     if reason is Reason.MODEL_NOT_LISTED:
