@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +27,8 @@ from realtime_spend.relay.running import metered
 from realtime_spend.relay.server import Relay
 from realtime_spend.relay.settings import Limits, RelaySettings, upstream_of
 
+QUICK = Limits(ending=1.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
@@ -37,6 +40,14 @@ class Running:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.relay.port}"
+
+    async def is_empty(self) -> None:
+        """Wait until no session is left."""
+        for _ in range(1000):
+            if not len(self.relay.register):
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("a session is still open")
 
     @property
     def address(self) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +18,7 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 PATH = "/v1/realtime?model=gpt-realtime"
 PATIENCE = 10.0
+MASK = b"\x09\x08\x07\x06"
 
 
 def frame(payload: str | bytes, opcode: int = TEXT, *, final: bool = True, mask: bytes | None = None) -> bytes:
@@ -142,3 +144,53 @@ async def client(port: int, head: bytes | None = None) -> AsyncIterator[Client]:
         writer.transport.abort()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+# --- What a service says ----------------------------------------------------------------------------------------------
+
+CREATED = frame('{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime"}}')
+
+
+def used(number: int, text: int) -> bytes:
+    """Return the end of a response that has used so many tokens of text."""
+    details = f'"input_token_details":{{"text_tokens":{text}}},"output_token_details":{{}}'
+    usage = f'{{"total_tokens":{text},"input_tokens":{text},"output_tokens":0,{details}}}'
+    return frame(f'{{"type":"response.done","response":{{"id":"resp_{number}","status":"completed","usage":{usage}}}}}')
+
+
+async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Say nothing, as long as anybody is there."""
+    await reader.read()
+
+
+class Heard:
+    """An upstream that keeps what it is told, and may say something first."""
+
+    def __init__(self, *says: bytes) -> None:
+        self._says = says
+        self.heard = b""
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for said in self._says:
+            writer.write(said)
+        while data := await reader.read(65_536):
+            self.heard += data
+            if data[:1] == bytes((0x80 | CLOSE,)):
+                writer.write(closing(1000))
+                return
+
+
+# --- What a client is told --------------------------------------------------------------------------------------------
+
+
+def close_of(data: bytes) -> tuple[int, str]:
+    """Return code and reason of the close frame that `data` ends with."""
+    begin = data.rindex(bytes((0x80 | CLOSE,)))
+    payload = data[begin + 2 :]
+    return struct.unpack(">H", payload[:2])[0], payload[2:].decode()
+
+
+async def error_of(peer: Client) -> str:
+    """Return the code of an answer that refuses."""
+    code: str = json.loads(await peer.to_the_end())["error"]["code"]
+    return code

@@ -15,19 +15,30 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 import trustme
-from tests.relay.peers import BINARY, PATH, Client, accepted, client, closing, frame, key_of, request, upstream
+from tests.relay.conftest import QUICK
+from tests.relay.peers import (
+    BINARY,
+    MASK,
+    PATH,
+    Client,
+    accepted,
+    client,
+    closing,
+    frame,
+    key_of,
+    request,
+    silent,
+    upstream,
+)
 
 from realtime_spend.core.line_items import Provider
-from realtime_spend.relay.settings import Limits
 from realtime_spend.relay.tokens import SharedSecret, TokenCheck
 
 if TYPE_CHECKING:
-    from tests.relay.conftest import RelayTo, Running
+    from tests.relay.conftest import RelayTo
 
 _SECRET = "a secret that is as long as it must be, or longer"  # noqa: S105 - of this test alone
 _KEYS = {Provider.OPENAI: "sk-of-the-relay"}
-_MASK = b"\x09\x08\x07\x06"
-_QUICK = Limits(ending=1.0)
 _HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -38,18 +49,6 @@ def _check() -> TokenCheck:
 def _bearer(token: str | None = None) -> bytes:
     shown = token or jwt.encode({"sub": "alice", "aud": "voice", "exp": 4_000_000_000}, _SECRET, "HS256")
     return request(PATH, f"Authorization: Bearer {shown}")
-
-
-async def _gone(running: Running) -> None:
-    for _ in range(500):
-        if not len(running.relay.register):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the session has not ended")
-
-
-async def _silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await reader.read()
 
 
 # --- What a client may not get the relay to pass on -------------------------------------------------------------------
@@ -75,7 +74,7 @@ async def test_nothing_reaches_an_upstream_that_has_refused(relay_to: RelayTo) -
         assert await peer.read(4) == b"half"
         peer.say(second * 3)
         peer.writer.write_eof()
-        await _gone(running)
+        await running.is_empty()
     assert heard == b""
 
 
@@ -117,7 +116,7 @@ async def test_an_upstream_that_says_much_at_once_is_held_back_as_any_other(rela
                 so_far = written
                 await asyncio.sleep(1.0)
             assert written < 10_000
-        await _gone(running)
+        await running.is_empty()
 
 
 async def _until(holds: Any) -> None:
@@ -175,7 +174,7 @@ async def test_a_client_that_goes_before_its_upstream_has_answered_leaves_no_ses
             writer.close()
         await asyncio.sleep(0.1)
         answer.set()
-        await _gone(running)
+        await running.is_empty()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
     assert running.meter.sum("realtime_spend.session.active") == 0
@@ -197,7 +196,7 @@ async def test_an_upstream_that_answers_and_is_gone_at_once_leaves_no_session_be
             for _ in range(20):
                 async with client(running.relay.port) as peer:
                     assert await peer.to_the_end() == frame("hello") + closing(1000)
-            await _gone(running)
+            await running.is_empty()
 
 
 # --- How a session is ended -------------------------------------------------------------------------------------------
@@ -220,20 +219,20 @@ async def test_a_client_that_speaks_on_is_told_why_its_session_ends(
 
     async with (
         upstream(talk) as server,
-        relay_to(server.url, limits=replace(_QUICK, total=0.3, ending=5.0), tls=own if is_tls else None) as running,
+        relay_to(server.url, limits=replace(QUICK, total=0.3, ending=5.0), tls=own if is_tls else None) as running,
     ):
         reader, writer = await asyncio.open_connection(*running.address, ssl=trusting if is_tls else None)
         peer = Client(reader, writer, b"")
         peer.say(request())
         await reader.readuntil(b"\r\n\r\n")
         for _ in range(60):
-            peer.say(frame("still speaking", mask=_MASK))
+            peer.say(frame("still speaking", mask=MASK))
             await asyncio.sleep(0.01)
         said = await peer.read(2)
         assert struct.unpack(">H", (await peer.read(said[1]))[:2])[0] == 4410
-        peer.say(closing(4410, mask=_MASK))
+        peer.say(closing(4410, mask=MASK))
         assert await peer.to_the_end() == b""
-        await _gone(running)
+        await running.is_empty()
         writer.close()
         await writer.wait_closed()
 
@@ -263,7 +262,7 @@ def _token_of(header: bytes, body: bytes = b"{}") -> str:
 async def test_a_token_that_is_a_trap_is_refused_as_any_other(token: str, relay_to: RelayTo) -> None:
     head = _bearer("TOKEN").replace(b"TOKEN", token.encode("latin-1"))
     async with (
-        upstream(_silent) as server,
+        upstream(silent) as server,
         relay_to(server.url, tokens=_check(), keys=_KEYS) as running,
         client(running.relay.port, head) as peer,
     ):
@@ -277,20 +276,20 @@ async def test_a_token_that_is_a_trap_is_refused_as_any_other(token: str, relay_
 
 async def test_connections_that_say_nothing_keep_nobody_out(relay_to: RelayTo) -> None:
     async with (
-        upstream(_silent) as server,
-        relay_to(server.url, limits=replace(_QUICK, at_the_door=5)) as running,
+        upstream(silent) as server,
+        relay_to(server.url, limits=replace(QUICK, at_the_door=5)) as running,
     ):
-        silent = [await asyncio.open_connection(*running.address) for _ in range(5)]
-        silent[0][1].write(b"GET /v1/realtime HTTP/1.1\r\n")
+        quiet = [await asyncio.open_connection(*running.address) for _ in range(5)]
+        quiet[0][1].write(b"GET /v1/realtime HTTP/1.1\r\n")
         for _ in range(3):
             async with client(running.relay.port, _HEALTH) as peer:
                 assert peer.status == 200
             async with client(running.relay.port) as peer:
                 assert peer.status == 101
         # Who has waited longest had to go, and the others need not.
-        assert await silent[0][0].read() == b""
+        assert await quiet[0][0].read() == b""
         assert running.meter.errors()["relay.crowded_out"] == 1
-        for _, writer in silent:
+        for _, writer in quiet:
             writer.close()
             await writer.wait_closed()
 
@@ -298,7 +297,7 @@ async def test_connections_that_say_nothing_keep_nobody_out(relay_to: RelayTo) -
 async def test_who_is_refused_in_mid_sentence_still_gets_the_answer(relay_to: RelayTo) -> None:
     head = b"POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\n\r\n"
     async with (
-        upstream(_silent) as server,
+        upstream(silent) as server,
         relay_to(server.url) as running,
     ):
         _, port = running.address
@@ -326,7 +325,7 @@ async def test_a_client_that_comes_while_the_relay_stops_is_told_so(relay_to: Re
 
     async with (
         upstream(talk, accepts=False) as server,
-        relay_to(server.url, limits=replace(_QUICK, ending=3.0)) as running,
+        relay_to(server.url, limits=replace(QUICK, ending=3.0)) as running,
     ):
         coming = asyncio.create_task(_first_frame(running.relay.port))
         await asked.wait()
@@ -365,8 +364,8 @@ async def test_a_client_that_never_finishes_its_tls_is_let_go(
     certificates: tuple[ssl.SSLContext, ssl.SSLContext], relay_to: RelayTo
 ) -> None:
     async with (
-        upstream(_silent) as server,
-        relay_to(server.url, tls=certificates[0], limits=replace(_QUICK, handshake=0.3)) as running,
+        upstream(silent) as server,
+        relay_to(server.url, tls=certificates[0], limits=replace(QUICK, handshake=0.3)) as running,
     ):
         reader, writer = await asyncio.open_connection(*running.address)
         writer.write(b"\x16\x03\x01")
@@ -391,7 +390,7 @@ async def test_a_client_with_tls_that_does_not_read_holds_back_its_upstream_and_
 
     async with (
         upstream(talk) as server,
-        relay_to(server.url, tls=own, limits=replace(_QUICK, unread=3.0)) as running,
+        relay_to(server.url, tls=own, limits=replace(QUICK, unread=3.0)) as running,
     ):
         reader, writer = await asyncio.open_connection(*running.address, ssl=trusting)
         writer.write(request())
@@ -402,7 +401,7 @@ async def test_a_client_with_tls_that_does_not_read_holds_back_its_upstream_and_
             so_far = written
             await asyncio.sleep(1.0)
         assert 0 < written < 10_000
-        await _gone(running)
+        await running.is_empty()
         writer.transport.abort()
         with contextlib.suppress(OSError):
             await writer.wait_closed()

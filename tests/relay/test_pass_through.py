@@ -220,7 +220,7 @@ async def test_an_upstream_that_goes_in_mid_frame_leaves_the_client_with_what_ca
     async with upstream(talk) as server, relay_to(server.url) as running, client(running.relay.port) as peer:
         assert await peer.to_the_end() == whole + cut
         peer.leave()
-        await _ends(running)
+        await running.is_empty()
     assert running.meter.sum("realtime_spend.usages", usage="lost") == 1
 
 
@@ -234,7 +234,7 @@ async def test_an_upstream_that_resets_resets_the_client(relay_to: RelayTo) -> N
     async with upstream(talk) as server, relay_to(server.url) as running, client(running.relay.port) as peer:
         assert await peer.read(7) == frame("hello")
         assert await _everything(peer) == b"reset"
-        await _ends(running)
+        await running.is_empty()
 
 
 async def test_what_the_service_had_sent_is_metered_although_the_client_is_gone(relay_to: RelayTo) -> None:
@@ -252,16 +252,8 @@ async def test_what_the_service_had_sent_is_metered_although_the_client_is_gone(
         await peer.read(10)
         peer.leave()
         await asyncio.wait_for(left.wait(), 5)
-        await _ends(running)
+        await running.is_empty()
     assert [record["id"] for record in running.meter.records()] == ["resp_1"]
-
-
-async def _ends(running: Any) -> None:
-    for _ in range(500):
-        if not len(running.relay.register):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the session has not ended")
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

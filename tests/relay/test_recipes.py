@@ -28,14 +28,6 @@ _PATIENCE = 120.0
 _SOUND = base64.b64encode(b"\xff" * 160).decode()
 
 
-async def _is_idle(running: Running) -> None:
-    for _ in range(1000):
-        if not len(running.relay.register):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("a session is still open")
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["livekit", "pipecat"])
 async def test_an_agent_is_metered_by_its_base_url_alone(
@@ -59,7 +51,7 @@ async def test_an_agent_is_metered_by_its_base_url_alone(
         assert program.returncode == 0, err.decode()
         assert b"tokens" in out
         await simulator.wait_idle()
-        await _is_idle(running)
+        await running.is_empty()
         truth = simulator.truth.as_json()
         assert truth["counts"]["responses"] >= 3
         running.meter.agrees_with(truth)
@@ -96,7 +88,7 @@ async def test_a_telephone_call_of_twilio_is_metered_under_its_own_id(relay_to: 
         assert {event["event"] for event in heard} >= {"media", "clear"}
         assert {event["streamSid"] for event in heard} == {"MZ1"}
         await simulator.wait_idle()
-        await _is_idle(running)
+        await running.is_empty()
         running.meter.agrees_with(simulator.truth.as_json())
         records = running.meter.records()
         assert records

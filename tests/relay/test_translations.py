@@ -38,10 +38,7 @@ def _append(milliseconds: int) -> str:
 
 
 async def _measured(running: Running) -> list[tuple[str, str, str]]:
-    for _ in range(1000):
-        if not len(running.relay.register):
-            break
-        await asyncio.sleep(0.01)
+    await running.is_empty()
     return [
         (record["usage"], record["quantities"].get("audio.duration"), record["cost"])
         for record in running.meter.records()
