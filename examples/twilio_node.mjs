@@ -1,11 +1,12 @@
 // Joins the media streams of Twilio to Realtime sessions, which go through the relay:
 //
-//   OPENAI_API_KEY=... RELAY_URL=wss://relay.example:8090 PORT=8080 node twilio_node.mjs
+//   OPENAI_API_KEY=... RELAY_URL=wss://relay.example:8090 PORT=8081 node twilio_node.mjs
 //
 // The relay puts each call under its own id if it was started with REALTIME_SPEND_BAGGAGE_KEYS=call.
 import { WebSocket, WebSocketServer } from 'ws';
 
-const { OPENAI_API_KEY, RELAY_URL, PORT = '8080', MODEL = 'gpt-realtime' } = process.env;
+const { OPENAI_API_KEY, RELAY_URL, PORT = '8081', MODEL = 'gpt-realtime' } = process.env;
+if (!OPENAI_API_KEY || !RELAY_URL) throw new Error('set OPENAI_API_KEY and RELAY_URL');
 const format = { type: 'audio/pcmu' };
 const session = {
   type: 'realtime',

@@ -13,7 +13,7 @@ import asyncio
 import os
 
 from aiohttp import web
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAIError
 
 from realtime_spend import RealtimeInstrumentor, attributed
 from realtime_spend.sideband import Attachment, Service
@@ -26,7 +26,12 @@ metered: set[asyncio.Task[object]] = set()
 async def call(request: web.Request) -> web.Response:
     """Answer the offer of a browser, and listen to its call until that is over."""
     offer = await request.text()
-    answer = await request.app[OPENAI].realtime.calls.create(sdp=offer, session={"type": "realtime", "model": MODEL})
+    try:
+        answer = await request.app[OPENAI].realtime.calls.create(
+            sdp=offer, session={"type": "realtime", "model": MODEL}
+        )
+    except OpenAIError as error:
+        raise web.HTTPBadGateway(text=f"the service takes no call: {type(error).__name__}\n") from None
     call_id = answer.response.headers["Location"].rpartition("/")[2]
     # Your own login has to say who this is; here a proxy in front of this server does.
     with attributed(user=request.headers.get("X-User", "nobody")):
@@ -42,7 +47,7 @@ def main() -> None:
     app = web.Application()
     app[OPENAI] = AsyncOpenAI()
     app.router.add_post("/call", call)
-    web.run_app(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8080")))
+    web.run_app(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8082")))
 
 
 if __name__ == "__main__":

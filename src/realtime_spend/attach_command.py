@@ -7,27 +7,26 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from realtime_spend.command_settings import configured
+from realtime_spend.command_settings import check_writable, configured
 from realtime_spend.terminal import InputError, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from opentelemetry.metrics import MeterProvider
 
-    from realtime_spend.sideband import End, Incoming, Service, Told
+    from realtime_spend.sideband import Attachment, End, Incoming, Told
 
 _T = TypeVar("_T")
 SERVICE_NAME = "realtime-spend-attach"
 _FAILED = 2
+_OF_THE_WEBHOOK = ("host", "port", "path", "header", "drain")
 _SECRET = "OPENAI_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 # What says that metrics are wanted, and where.
 _OTEL = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_METRICS_EXPORTER")
@@ -88,6 +87,7 @@ def attach(
     both are counted once, their metrics are not.
     """
     _check(calls, webhook=webhook, path=path)
+    _check_needs_webhook(ctx, webhook=webhook)
     if silent and not model:
         raise InputError("--silent leaves the model unknown; add --model M")
     try:
@@ -99,25 +99,28 @@ def attach(
     except ValueError as error:
         raise InputError(str(error)) from None
     if not webhook:
+        how: dict[str, Any] = {"model": model, "asks": not silent, "is_live": live or None, "is_webrtc": webrtc}
+        attachments = [Attachment(call, service, tell=_teller(call), **how) for call in dict.fromkeys(calls)]
         with _instrumented():
-            ends = asyncio.run(
-                _until_signalled(
-                    _followed(calls, service, model=model, asks=not silent, is_live=live or None, is_webrtc=webrtc)
-                )
-            )
+            ends = asyncio.run(_until_signalled(_followed(attachments)))
         if ends is None:
             click.echo("realtime-spend: asked to end; the calls may go on, and nobody listens to them now", err=True)
-        _say_ends(ends or {}, as_json=as_json)
+        _say_ends(attachments, ends, as_json=as_json)
         # Of any other something was not heard, or may not have been.
-        ctx.exit(0 if all(end in _HEARD for end, _ in (ends or {}).values()) else _FAILED)
+        ctx.exit(0 if all(end in _HEARD for end in ends or ()) else _FAILED)
 
     async def follow(told: Told) -> End:
-        patience = Patience(call=_RINGING_SECONDS)
-        how: dict[str, Any] = {"is_live": told.is_live, "is_webrtc": told.is_webrtc}
-        return await Attachment(told.call, service, model=model, asks=not silent, patience=patience, **how).follow()
+        patience, tell = Patience(call=_RINGING_SECONDS), _teller(told.call)
+        how: dict[str, Any] = {"is_live": told.is_live, "is_webrtc": told.is_webrtc, "patience": patience}
+        end = await Attachment(told.call, service, model=model, asks=not silent, tell=tell, **how).follow()
+        tell(_SENTENCES[end])
+        return end
 
+    secret = os.environ.get(_SECRET, "").strip()
+    if not secret:
+        raise InputError(f"{_SECRET} is not set; copy it from the provider's page of the webhook")
     try:
-        incoming = Incoming(secret=os.environ.get(_SECRET, ""), follow=follow, headers=dict(map(_mapped, header)))
+        incoming = Incoming(secret=secret, follow=follow, headers=dict(map(_mapped, header)))
     except ValueError as error:
         raise InputError(f"{_SECRET}: {error}") from None
     except ImportError as error:
@@ -136,17 +139,18 @@ def _check(calls: tuple[str, ...], *, webhook: bool, path: str) -> None:
         raise InputError(f"--path {path}: write a path such as /webhook")
 
 
-async def _followed(
-    calls: tuple[str, ...], service: Service, *, model: str | None, asks: bool, is_live: bool | None, is_webrtc: bool
-) -> dict[str, tuple[End, int]]:
-    from realtime_spend.sideband import Attachment
+def _check_needs_webhook(ctx: click.Context, *, webhook: bool) -> None:
+    for name in () if webhook else _OF_THE_WEBHOOK:
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise InputError(f"--{name} goes with --webhook")
 
-    attachments = [
-        Attachment(call, service, model=model, asks=asks, is_live=is_live, is_webrtc=is_webrtc)
-        for call in dict.fromkeys(calls)
-    ]
-    ends = await asyncio.gather(*(attachment.follow() for attachment in attachments))
-    return {one.call: (end, one.sockets) for one, end in zip(attachments, ends, strict=True)}
+
+async def _followed(attachments: Sequence[Attachment]) -> list[End]:
+    return await asyncio.gather(*(attachment.follow() for attachment in attachments))
+
+
+def _teller(call: str) -> Callable[[str], None]:
+    return lambda sentence: click.echo(f"{call}: {sentence}", err=True)
 
 
 async def _serve(incoming: Incoming, host: str, port: int, path: str, drain: float) -> None:
@@ -206,25 +210,13 @@ def _instrumented() -> Iterator[None]:
             "nobody is told what is metered; set REALTIME_SPEND_LEDGER to a folder, or OTEL_EXPORTER_OTLP_ENDPOINT"
         )
     if ledger is not None:
-        _check_writable(ledger)
+        check_writable(ledger)
     with ExitStack() as stack:
         provider = stack.enter_context(_exporting()) if is_exporting else _nowhere()
         instrumentor = RealtimeInstrumentor()
         instrumentor.instrument(meter_provider=provider)
         stack.callback(instrumentor.uninstrument)
         yield
-
-
-def _check_writable(folder: Path) -> None:
-    """What is metered could be read by nobody ever again."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"REALTIME_SPEND_LEDGER: {folder} cannot be written ({error.strerror}); name a folder"
-        ) from None
 
 
 @contextmanager
@@ -267,9 +259,13 @@ _SENTENCES = {
 }
 
 
-def _say_ends(ends: dict[str, tuple[End, int]], *, as_json: bool) -> None:
+def _say_ends(attachments: Sequence[Attachment], ends: Sequence[End] | None, *, as_json: bool) -> None:
+    """Say how each call ended; of those that were left nobody knows it."""
+    known: Sequence[End | None] = ends or [None] * len(attachments)
+    pairs = list(zip(attachments, known, strict=True))
     if as_json:
-        print_json([{"call": call, "end": end, "sockets": sockets} for call, (end, sockets) in ends.items()])
+        print_json([{"call": one.call, "end": end, "sockets": one.sockets} for one, end in pairs])
         return
-    for call, (end, _) in ends.items():
-        click.echo(f"{call}: {_SENTENCES[end]}")
+    for one, end in pairs:
+        if end is not None:
+            click.echo(f"{one.call}: {_SENTENCES[end]}")

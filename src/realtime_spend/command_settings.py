@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import click
@@ -41,6 +42,18 @@ def book_of(cards: Iterable[Path], *, is_needed: bool = True) -> RateBook:
             raise InputError(str(error)) from None
         click.echo(f"realtime-spend: {error}", err=True)
         return load_book()
+
+
+def check_writable(folder: Path) -> None:
+    """Say of a ledger at once what the first usage would: InputError if it cannot be kept there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"REALTIME_SPEND_LEDGER: {folder} cannot be written ({error.strerror}); name a folder"
+        ) from None
 
 
 def deployments_of(value: str) -> dict[str, Deployment]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from realtime_spend.command_settings import book_of, configured
+from realtime_spend.command_settings import book_of, check_writable, configured
 from realtime_spend.core.line_items import Provider
 from realtime_spend.terminal import InputError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _SECRET = "REALTIME_SPEND_RELAY_TOKEN_SECRET"  # noqa: S105 - the variable's name, not its value
 _KEY_OF = {Provider.OPENAI: "OPENAI_API_KEY", Provider.AZURE: "AZURE_OPENAI_API_KEY"}
 _OPENAI = "https://api.openai.com"
+_HERE = ("localhost", "127.0.0.1", "::1")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _LONGEST = 10 * 365 * 86_400
 
@@ -106,12 +107,15 @@ def relay(*, host: str, port: int, workers: int, **options: Any) -> None:
     )
     tokens = _tokens(options["jwks"], options["audience"], options["issuer"], options["claim"])
     settings = _settings(host, port, limits, options, is_keeper=tokens is not None)
+    if any(upstream.port == port and upstream.host in {host, *_HERE} for upstream in settings.upstreams.values()):
+        raise InputError(f"the upstream is this relay itself, {host}:{port}; give one of them another port")
     from realtime_spend.relay.running import run, sends_metrics
     from realtime_spend.relay.workers import bound, run_workers
 
     if configuration.ledger is None and not sends_metrics(os.environ):
         _tell("nothing is kept: set REALTIME_SPEND_LEDGER to a folder, or OTEL_EXPORTER_OTLP_ENDPOINT to a collector")
-    _check_ledger(configuration.ledger)
+    if configuration.ledger is not None:
+        check_writable(configuration.ledger)
     try:
         sockets = bound(host, port, workers)
     except OSError as error:
@@ -227,15 +231,6 @@ def _upstream_tls(authorities: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=authorities)
     except (OSError, ssl.SSLError) as error:
         raise InputError(f"{authorities} holds no certificates ({error.strerror or error})") from None
-
-
-def _check_ledger(folder: Path | None) -> None:
-    """Say at once what the first usage would: that it cannot be kept."""
-    if folder is None:
-        return
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: the ledger cannot be written there; set REALTIME_SPEND_LEDGER to another folder")
 
 
 def _tell(sentence: str) -> None:

@@ -133,9 +133,9 @@ def simulate(
         if billing is not None and bill is not None and truth is not None:
             settled = max(billing(truth).days) + _SETTLES
             click.echo(f"the bill is in {bill / 'bill'}", err=True)
+            click.echo("as if its days had settled, and with the folder of your ledger for LEDGER:", err=True)
             click.echo(
-                f"realtime-spend reconcile --ledger DIR --bill {bill / 'bill'} --at {settled} --floor 0.001   "
-                "(as if its days had settled)",
+                f"realtime-spend reconcile --ledger LEDGER --bill {bill / 'bill'} --at {settled} --floor 0.001",
                 err=True,
             )
         sys.exit(status)

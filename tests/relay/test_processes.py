@@ -190,7 +190,9 @@ async def test_without_files_left_it_lets_nobody_in_and_goes_on_when_there_are_s
                 assert peer.status == 101
             status, _, err = await asyncio.to_thread(running.end, signal.SIGTERM)
     assert "no more files can be opened" in said
-    assert (status, err) == (0, "")
+    assert status == 0
+    # Of those that came meanwhile one line is said, of each kind.
+    assert all(line.startswith("realtime-spend: a client was refused: ") for line in err.splitlines()), err
 
 
 async def _quiet(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -239,7 +241,7 @@ async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced
             await asyncio.gather(*(connection.close() for connection in connections))
             await simulator.wait_idle()
             status, _, err = await asyncio.to_thread(running.end, signal.SIGTERM)
-            assert status == 0, err
+            assert (status, err) == (0, "realtime-spend: a worker has ended; another one takes its place\n")
         sent = simulator.truth.as_json()
     records = _records(running.ledger)
     assert {record["id"] for record in records} == {usage["id"] for usage in sent["usages"]}
@@ -303,6 +305,12 @@ async def test_tokens_and_keys_are_taken_from_the_environment(tmp_path: Path) ->
     assert "sk-planted" not in out + err
 
 
+def test_a_relay_to_itself_is_refused(run: Run, unused_tcp_port: int) -> None:
+    answer = run("relay", "--port", str(unused_tcp_port), "--openai", f"http://localhost:{unused_tcp_port}")
+    assert answer.status == 2
+    assert "is this relay itself" in answer.err
+
+
 async def test_what_it_counts_goes_where_opentelemetry_says(tmp_path: Path) -> None:
     async with Simulator(SimulatorOptions(seed=4)) as simulator:
         with receiving() as (endpoint, received):
@@ -338,7 +346,7 @@ async def test_what_it_counts_goes_where_opentelemetry_says(tmp_path: Path) -> N
         (["--tls-cert", __file__], {}, "cannot be used"),
         (["--max-spend", "much"], {}, "amount of USD"),
         (["--max-idle", "inf"], {}, "--max-idle"),
-        ([], {"REALTIME_SPEND_LEDGER": f"{__file__}/ledger"}, "the ledger cannot be written there"),
+        ([], {"REALTIME_SPEND_LEDGER": f"{__file__}/ledger"}, "cannot be written"),
         (["--drain", "nan"], {}, "no number of seconds"),
         (["--openai", "https://api.openai.com/v1"], {}, "give https://api.openai.com"),
         (["--azure", "https://x.openai.azure.com/openai/v1/"], {}, "give https://x.openai.azure.com"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from dataclasses import replace
@@ -31,14 +32,20 @@ if TYPE_CHECKING:
     from tests.relay.conftest import RelayTo
 
 
-async def test_an_upstream_that_nobody_answers_at_is_said(relay_to: RelayTo, unused_tcp_port: int) -> None:
-    async with (
-        relay_to(f"http://127.0.0.1:{unused_tcp_port}") as running,
-        client(running.relay.port) as peer,
-    ):
-        assert peer.status == 502
-        assert await error_of(peer) == "upstream_unreachable"
+async def test_an_upstream_that_nobody_answers_at_is_said(
+    relay_to: RelayTo, unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with relay_to(f"http://127.0.0.1:{unused_tcp_port}") as running:
+        for _ in range(3):
+            async with client(running.relay.port) as peer:
+                assert peer.status == 502
+                assert await error_of(peer) == "upstream_unreachable"
         assert not len(running.relay.register)
+        assert running.meter.errors() == {"relay.upstream_unreachable": 3}
+    # Once a minute, and with more than the client is told.
+    [line] = caplog.messages
+    assert f"127.0.0.1:{unused_tcp_port}" in line
+    assert "(upstream_unreachable)" in line
 
 
 async def test_an_upstream_that_hangs_is_given_up(relay_to: RelayTo) -> None:
@@ -129,6 +136,21 @@ async def test_tls_is_spoken_on_both_sides_and_passes_everything(tls_upstream: A
         await writer.wait_closed()
         await running.is_empty()
     assert [record["id"] for record in running.meter.records()] == ["resp_1", "resp_2"]
+
+
+async def test_a_look_at_the_health_by_tls_leaves_no_line_in_the_log(
+    tls_upstream: Any, relay_to: RelayTo, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, trusting, own = tls_upstream
+    async with relay_to(f"https://{place}", trusted=trusting, tls=own) as running:
+        for path in ("/healthz", "/readyz"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.relay.port, ssl=trusting)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert b" 200 " in await reader.readline()
+            writer.close()
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await writer.wait_closed()
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

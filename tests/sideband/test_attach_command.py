@@ -87,9 +87,10 @@ async def test_a_call_seen_by_three_processes_is_counted_once_in_the_report(
     async with running("rtc_1", **shared) as one, running("rtc_1", "--json", **shared) as other:
         path = "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1"
         await talked(calling, simulator, path, 2)
-        assert await answer_of(one) == (0, "rtc_1: the call is over\n", "")
+        assert await answer_of(one) == (0, "rtc_1: the call is over\n", "rtc_1: listened to\n")
         status, out, err = await answer_of(other)
-        assert (status, json.loads(out), err) == (0, [{"call": "rtc_1", "end": "closed", "sockets": 1}], "")
+        assert (status, json.loads(out)) == (0, [{"call": "rtc_1", "end": "closed", "sockets": 1}])
+        assert err == "rtc_1: listened to\n"
     await simulator.wait_idle()
     truth = simulator.truth.as_json()
     written = records(ledger)
@@ -186,7 +187,7 @@ async def test_the_webhook_attaches_by_itself_until_it_is_asked_to_end(
             await has_begun(lambda: records(folder))
         process.send_signal(signal.SIGTERM)
         status, _, err = await answer_of(process)
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, f"{call}: listened to\n{call}: the call is over\n")
     await simulator.wait_idle()
     assert costs(records(folder)) == costs(simulator.truth.as_json()["usages"])
     assert records(folder)[0]["attributes"] == {"tenant": "acme"}
@@ -198,7 +199,7 @@ async def test_ctrl_c_ends_it_and_what_was_metered_is_kept(
     folder = tmp_path / "ledger"
     environment = {"REALTIME_SPEND_LEDGER": str(folder), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
     async with (
-        running("rtc_1", **environment) as process,
+        running("rtc_1", "--json", **environment) as process,
         calling(simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1") as client,
     ):
         await has_begun(lambda: sidebands(simulator) == 1)
@@ -207,7 +208,9 @@ async def test_ctrl_c_ends_it_and_what_was_metered_is_kept(
         await client.until("response.done")
         await has_begun(lambda: records(folder))
         process.send_signal(signal.SIGINT)
-        assert (await answer_of(process))[0] == 0
+        status, out, err = await answer_of(process)
+        assert (status, json.loads(out)) == (0, [{"call": "rtc_1", "end": None, "sockets": 1}])
+        assert "nobody listens to them now" in err
     assert [record["usage"] for record in records(folder)] == ["reported"]
 
 
@@ -221,8 +224,10 @@ async def test_ctrl_c_ends_it_and_what_was_metered_is_kept(
         (["rtc_1", "--url", "nowhere"], {}, "is no address"),
         (["rtc_1"], {}, "set REALTIME_SPEND_LEDGER"),
         (["rtc_1"], {"OTEL_METRICS_EXPORTER": "none"}, "set REALTIME_SPEND_LEDGER"),
-        (["--webhook"], {}, "OPENAI_WEBHOOK_SECRET"),
-        (["--webhook"], {"OPENAI_WEBHOOK_SECRET": "whsec_?"}, "OPENAI_WEBHOOK_SECRET"),
+        (["--webhook"], {}, "OPENAI_WEBHOOK_SECRET is not set"),
+        (["--webhook"], {"OPENAI_WEBHOOK_SECRET": "whsec_?"}, "OPENAI_WEBHOOK_SECRET: it is no secret"),
+        (["rtc_1", "--header", "X-Tenant=tenant"], {}, "--header goes with --webhook"),
+        (["rtc_1", "--port", "8787"], {}, "--port goes with --webhook"),
         (["--webhook", "--header", "X-Tenant"], {"OPENAI_WEBHOOK_SECRET": _SECRET}, "SIP-HEADER=ATTRIBUTE"),
         (["--webhook", "--path", "webhook"], {"OPENAI_WEBHOOK_SECRET": _SECRET}, "such as /webhook"),
         (["--webhook", "--path", "/{id}"], {"OPENAI_WEBHOOK_SECRET": _SECRET}, "such as /webhook"),
@@ -264,7 +269,7 @@ async def test_of_several_calls_one_that_was_not_heard_is_a_failure(
     async with running("rtc_1", "rtc_over", **environment) as process:
         await talked(calling, simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1", 1, turns=1)
         said = "rtc_1: the call is over\nrtc_over: there is no such call at this service\n"
-        assert await answer_of(process) == (2, said, "")
+        assert await answer_of(process) == (2, said, "rtc_1: listened to\n")
     assert len(records(tmp_path / "own")) == 1
 
 

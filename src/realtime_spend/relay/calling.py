@@ -56,27 +56,31 @@ async def connected(upstream: Upstream, context: ssl.SSLContext, seconds: float)
         async with asyncio.timeout(seconds):
             _, reader = await loop.create_connection(HeadReader, host, port, ssl=tls)
     except TimeoutError:
-        raise _silent() from None
+        raise _silent(upstream) from None
     except OSError as error:
         # What is wrong with a certificate is one of them.
         why = "its certificate does not hold" if "CERTIFICATE" in str(error) else "it cannot be reached"
         sentence = f"the upstream was not connected to: {why}"
-        raise RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_unreachable", sentence) from None
+        refused = RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_unreachable", sentence)
+        refused.cause = f"{upstream.host}:{upstream.port}, {error.strerror or error}"
+        raise refused from None
     return reader
 
 
-async def answered(reader: HeadReader, request: bytes, seconds: float) -> tuple[bytes, int]:
-    """Send a request; return the head of the answer, and its status."""
-    reader.transport.write(request)
+async def answered(reader: HeadReader, call: Call, seconds: float) -> tuple[bytes, int]:
+    """Send the request of a call; return the head of the answer, and its status."""
+    reader.transport.write(call.written())
     try:
         async with asyncio.timeout(seconds):
             head = await reader.head
             return head, status_of(head)
     except TimeoutError:
-        raise _silent() from None
+        raise _silent(call.upstream) from None
     except (HeadError, ValueError):
         sentence = "the upstream went away, or answered something that is no HTTP"
-        raise RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_broken", sentence) from None
+        refused = RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_broken", sentence)
+        refused.cause = f"{call.upstream.host}:{call.upstream.port}"
+        raise refused from None
 
 
 async def pass_refusal_on(door: Door, reader: HeadReader, call: Call, head: bytes, status: int) -> None:
@@ -95,7 +99,7 @@ async def pass_refusal_on(door: Door, reader: HeadReader, call: Call, head: byte
         raise RefusedError(HTTPStatus.BAD_GATEWAY, "upstream_refuses_key", sentence)
     length = length_of(head)
     answering = _Passing(door.transport, None if length is None else length - len(reader.rest))
-    asking = Discarding(source=reader.transport)
+    asking = Discarding(door.transport, source=reader.transport)
     reader.hand_over(answering)
     door.hand_over(asking)
     for transport in (reader.transport, door.transport):
@@ -131,5 +135,7 @@ class _Passing(asyncio.Protocol):
         self.over.set()
 
 
-def _silent() -> RefusedError:
-    return RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "upstream_silent", "the upstream did not answer in time")
+def _silent(upstream: Upstream) -> RefusedError:
+    refused = RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "upstream_silent", "the upstream did not answer in time")
+    refused.cause = f"{upstream.host}:{upstream.port}"
+    return refused

@@ -79,7 +79,9 @@ class Discarding(asyncio.Protocol):
     Whoever closes a connection on which something has come that nobody has read resets it, and the last answer with it.
     """
 
-    def __init__(self, source: asyncio.Transport | None = None) -> None:
+    def __init__(self, peer: asyncio.Transport, source: asyncio.Transport | None = None) -> None:
+        # Without TLS a connection can be half closed; with it the loop would complain of the wish.
+        self._is_halved = peer.can_write_eof()
         # Where that what is written to this peer comes from.
         self._source = source
         self.over = asyncio.Event()
@@ -87,7 +89,7 @@ class Discarding(asyncio.Protocol):
     def eof_received(self) -> bool:
         """It says no more, and may still be listening."""
         self.over.set()
-        return True
+        return self._is_halved
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - it is over in any case
         """It is gone."""

@@ -30,11 +30,11 @@ class Entrance:
         *,
         seconds: float,
         most: int,
-        count: Callable[[str], None],
+        tell: Callable[[str, str], None],
         containment: Containment,
     ) -> None:
         self._admit, self._seconds, self._most = admit, seconds, most
-        self._count, self._containment = count, containment
+        self._tell, self._containment = tell, containment
         self._tasks: set[asyncio.Task[None]] = set()
         # Who has not said its request yet, in the order of their coming.
         self._unheard: dict[Door, None] = {}
@@ -52,7 +52,7 @@ class Entrance:
     def _come_in(self, door: Door) -> None:
         if len(self._unheard) >= self._most:
             # Who means it says its request at once; who has waited longest may only be there to take up room.
-            self._count("relay.crowded_out")
+            self._tell("crowded_out", "a client that said nothing had to make room for another")
             oldest = next(iter(self._unheard))
             del self._unheard[oldest]
             oldest.transport.abort()
@@ -83,7 +83,8 @@ class Entrance:
                 await self._see_out(door)
 
     def _refuse(self, door: Door, refused: RefusedError) -> None:
-        self._count(f"relay.{refused.code}")
+        cause = f": {refused.cause}" if refused.cause else ""
+        self._tell(refused.code, f"a client was refused: {refused.sentence}{cause}")
         say(door, refusal(refused))
 
     async def _head(self, door: Door) -> bytes:
@@ -98,7 +99,7 @@ class Entrance:
         try:
             if door.is_gone or door.transport.is_closing():
                 return
-            rest = Discarding()
+            rest = Discarding(door.transport)
             door.hand_over(rest)
             door.transport.resume_reading()
             if door.transport.can_write_eof():

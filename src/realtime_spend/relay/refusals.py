@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 
 class RefusedError(Exception):
-    """A handshake that is refused. `code` is for programs, `sentence` for people."""
+    """A handshake that is refused. `code` is for programs, `sentence` for people.
+
+    `cause` is for the log of whoever runs the relay: what of it is none of the client's business.
+    """
+
+    cause = ""
 
     def __init__(self, status: HTTPStatus, code: str, sentence: str, *fields: str) -> None:
         super().__init__(sentence)

@@ -19,6 +19,7 @@ from realtime_spend.relay.handshake import check_upgrade
 from realtime_spend.relay.refusals import RefusedError, answer
 from realtime_spend.relay.register import Register
 from realtime_spend.relay.session import RelayedSession, SpendingWatcher
+from realtime_spend.relay.telling import Telling
 
 if TYPE_CHECKING:
     import socket
@@ -62,13 +63,13 @@ class Relay:
     ) -> None:
         self._settings, self._metering, self._tokens = settings, metering, tokens
         self._endpoints, self._baggage_keys = endpoints, baggage_keys
-        self._count, self._on_session = count, on_session
+        self._tell, self._on_session = Telling(count), on_session
         self.register = Register(settings.limits)
         self._entrance = Entrance(
             self._admit,
             seconds=settings.limits.handshake,
             most=settings.limits.at_the_door,
-            count=count,
+            tell=self._tell,
             containment=metering.containment,
         )
         self._server: asyncio.Server | None = None
@@ -189,9 +190,9 @@ class Relay:
         reader = await connected(call.upstream, settings.upstream_tls, settings.limits.handshake)
         joined = False
         try:
-            head, status = await answered(reader, call.written(), settings.limits.handshake)
+            head, status = await answered(reader, call, settings.limits.handshake)
             if status != HTTPStatus.SWITCHING_PROTOCOLS:
-                self._count("relay.upstream_refused")
+                self._tell("upstream_refused", f"{call.upstream.host} refused a session with {status}")
                 await pass_refusal_on(door, reader, call, head, status)
             elif not door.is_gone:
                 door.transport.write(call.told(head))
@@ -212,7 +213,7 @@ class Relay:
             reader.transport,
             watcher=SpendingWatcher(self._metering, call.endpoint, attributes),
             limits=self._settings.limits,
-            count=self._count,
+            tell=self._tell,
             on_end=lambda: self._leave(place),
         )
         place.session.begin(door, reader)

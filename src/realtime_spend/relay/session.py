@@ -55,11 +55,11 @@ class RelayedSession:
         *,
         watcher: SpendingWatcher,
         limits: Limits,
-        count: Callable[[str], None],
+        tell: Callable[[str, str], None],
         on_end: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._watcher, self._limits, self._count, self._on_end = watcher, limits, count, on_end
+        self._watcher, self._limits, self._tell, self._on_end = watcher, limits, tell, on_end
         self._tap = UsageTap(watcher, limits.frame_bytes)
         sent = SentTap(watcher, limits.frame_bytes) if watcher.wants_sent else FrameWalk(limits.frame_bytes)
         self._client = Leg(self, client, sent)
@@ -115,7 +115,7 @@ class RelayedSession:
 
     def lose_track(self, leg: Leg) -> None:
         """The walk has failed: the bytes go on, and are not metered any more."""
-        self._count("relay.lost_track")
+        self._tell("lost_track", "a session goes on unmetered: reading along has failed")
         leg.follow_blindly()
 
     def end(self, ending: Ending) -> None:
@@ -124,7 +124,7 @@ class RelayedSession:
             return
         self.ending = ending
         if ending is not Ending.DRAINED:
-            self._count(f"relay.{ending.name.lower()}")
+            self._tell(ending.name.lower(), f"a session was ended: {ending.reason}")
         # What the upstream still sends is metered, and no longer passed on.
         self._upstream.say_last(close_frame(ending.code, ending.reason, masked=False))
         self._client.say_last(close_frame(1000, "", masked=True))
@@ -154,7 +154,7 @@ class RelayedSession:
         if leg is self._upstream:
             self._watcher.closed()
             if self._tap.is_unreadable:
-                self._count("relay.unreadable_frame")
+                self._tell("unreadable_frame", "a session had frames that nobody can read, compressed or masked")
             if self.ending is not None and not other.has_ended:
                 self._finish(other)
             elif error is not None:

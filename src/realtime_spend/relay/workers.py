@@ -79,6 +79,7 @@ def run_workers(sockets: list[socket.socket], work: Callable[[socket.socket], No
                 for other in workers:
                     os.kill(other, signal.SIGTERM)
                 continue
+            print("realtime-spend: a worker has ended; another one takes its place", file=sys.stderr)  # noqa: T201 - as below
             workers[_fork(listening, sockets, work)] = (listening, time.monotonic())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ANSWERED)
     return status

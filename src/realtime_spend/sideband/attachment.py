@@ -19,6 +19,8 @@ from realtime_spend.sideband.question import Question, ends_session
 from realtime_spend.sideband.service import begins_live
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from realtime_spend.sideband.service import Service
     from realtime_spend.watcher import Watcher
 
@@ -82,7 +84,7 @@ class Attachment:
 
     With `asks` False nothing at all is said on the socket, and the model is known only once somebody else changes the
     session. `is_live`: whether it is a session of GPT-Live; None is as its id begins. `is_webrtc`: a browser holds it,
-    so that such a session is charged for as it is set up.
+    so that such a session is charged for as it is set up. `tell` is told what happens, for people to read.
     """
 
     def __init__(
@@ -95,8 +97,9 @@ class Attachment:
         is_live: bool | None = None,
         is_webrtc: bool = False,
         patience: Patience | None = None,
+        tell: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
-        self.call = call
+        self.call, self._tell = call, tell
         self._is_live = begins_live(call) if is_live is None else is_live
         self._url, self._headers = service.url(call, is_live=self._is_live), service.headers
         self._model = model
@@ -176,6 +179,8 @@ class Attachment:
         """Return a new socket, or how it ended."""
         since = time.monotonic()
         waits = left is _Left.DROPPED
+        if waits:
+            self._tell("the socket beside it dropped; another one is opened")
         while True:
             if waits:
                 await self._pause()
@@ -183,6 +188,8 @@ class Attachment:
             socket, status = await self._tried(http)
             if socket is not None:
                 self.sockets += 1
+                if left is not _Left.SILENT:
+                    self._tell("listened to" if self.sockets == 1 else "listened to again")
                 return socket
             if status in _FORBIDDEN:
                 return End.REFUSED

@@ -143,7 +143,7 @@ def _verifier(secret: str) -> Callable[[bytes, Mapping[str, str]], bool]:
     except binascii.Error:
         key = b""
     if not key:
-        raise ValueError("the secret of the webhook is none; copy it from the provider's page, it begins with whsec_")
+        raise ValueError("it is no secret of a webhook; copy all of it from the provider's page, it begins with whsec_")
     # Nothing is asked with this key.
     webhooks = OpenAI(api_key="none", webhook_secret=secret).webhooks
 
