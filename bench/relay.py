@@ -269,24 +269,26 @@ def _tables(
     trip = Table(
         title="Relaying one frame at a time: a short one there, one of that size back",
         columns=["frame, and the way it goes", "µs", "added µs", "µs of CPU", "of aiohttp's"],
+        notes=["What is added, and each ratio, is the median of those within rounds."],
     )
     for size in SIZES:
-        cpu = {way.name: statistics.median(took.cpu for took in streams[way.name, size]) for way in ways}
-        both = {way.name: statistics.median(took.cpu for took in trips[way.name, size]) for way in ways}
-        direct = statistics.median(took.seconds for took in trips[DIRECT, size])
         for way in ways:
-            rate = statistics.median(1 / took.seconds for took in streams[way.name, size])
-            name = f"{size // 1024} KB: {way.name}"
-            ratios = [_ratio(cpu[way.name], cpu.get(peer)) for peer in (PLAIN, LITELLM)]
-            stream.rows.append([name, f"{rate:,.0f}", f"{cpu[way.name] * 1e6:.1f}", *ratios])
-            taken = statistics.median(took.seconds for took in trips[way.name, size])
-            cells = [f"{taken * 1e6:.0f}", f"{(taken - direct) * 1e6:+.0f}", f"{both[way.name] * 1e6:.1f}"]
-            trip.rows.append([name, *cells, _ratio(both[way.name], both[PLAIN])])
+            name, took = f"{size // 1024} KB: {way.name}", streams[way.name, size]
+            rate, cpu = statistics.median(1 / one.seconds for one in took), statistics.median(one.cpu for one in took)
+            ratios = [_ratio(took, streams.get((peer, size), [])) for peer in (PLAIN, LITELLM)]
+            stream.rows.append([name, f"{rate:,.0f}", f"{cpu * 1e6:.1f}", *ratios])
+            took, direct = trips[way.name, size], trips[DIRECT, size]
+            taken, cpu = statistics.median(one.seconds for one in took), statistics.median(one.cpu for one in took)
+            added = statistics.median(one.seconds - bare.seconds for one, bare in zip(took, direct, strict=True))
+            cells = [f"{taken * 1e6:.0f}", f"{added * 1e6:+.0f}", f"{cpu * 1e6:.1f}"]
+            trip.rows.append([name, *cells, _ratio(took, trips[PLAIN, size])])
     return [stream, trip]
 
 
-def _ratio(ours: float, theirs: float | None) -> str:
-    return f"{ours / theirs:.2f}" if ours and theirs else ""
+def _ratio(ours: Sequence[Took], theirs: Sequence[Took]) -> str:
+    """Return what part of the others' CPU is taken, within each round: the machine changes its speed between them."""
+    found = [one.cpu / other.cpu for one, other in zip(ours, theirs, strict=False) if one.cpu and other.cpu]
+    return f"{statistics.median(found):.2f}" if found else ""
 
 
 def _memory_table(memory: dict[str, float]) -> Table:
