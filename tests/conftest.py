@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from hypothesis import settings
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
+from tests.lacking import lacking
 
 from realtime_spend.cli import main
 from realtime_spend.containment import Containment
@@ -132,10 +133,7 @@ def disk_can_be_mounted() -> None:
     """Let a test mount a disk of its own; where nobody may do that it is skipped, but in CI it fails."""
     if sys.platform == "linux" and _may_mount():
         return
-    reason = "a disk that is full has to be mounted: run it as root on Linux"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    lacking("a disk that is full has to be mounted: run it as root on Linux")
 
 
 def _may_mount() -> bool:
@@ -162,12 +160,7 @@ def installed() -> Installed:
     paths = dict(line.split("=", 1) for line in said.splitlines())
 
     def path(name: str) -> Path:
-        if found := paths[name]:
-            return Path(found)
-        reason = f"{name} not found: run make packages"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        return Path(paths[name] or lacking(f"{name} not found: run make packages"))
 
     return path
 
@@ -199,9 +192,7 @@ def environment() -> Environment:
                 _build(wanted, home, patience)
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                 said = str(error.stderr or error)[-500:]
-                if os.environ.get("CI"):
-                    pytest.fail(f"the environment cannot be made: {said}")
-                pytest.skip(f"no package registry can be reached: {said}")
+                lacking(f"the environment cannot be made, as where no package registry can be reached: {said}")
         return home / "bin" / "python"
 
     return made

@@ -28,8 +28,6 @@ SERVICE_NAME = "realtime-spend-attach"
 _FAILED = 2
 _OF_THE_WEBHOOK = ("host", "port", "path", "header", "drain")
 _SECRET = "OPENAI_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
-# What says that metrics are wanted, and where.
-_OTEL = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_METRICS_EXPORTER")
 # A telephone may ring for long before it is answered.
 _RINGING_SECONDS = 180.0
 
@@ -202,8 +200,9 @@ def _on_signals(act: Callable[[], object]) -> None:
 def _instrumented() -> Iterator[None]:
     """Instrument this process; at the end, send what was counted."""
     from realtime_spend.instrumentor import RealtimeInstrumentor
+    from realtime_spend.telemetry_pipe import is_wanted
 
-    is_exporting = any(os.environ.get(name, "").strip() not in ("", "none") for name in _OTEL)
+    is_exporting = is_wanted(os.environ)
     ledger = configured().ledger
     if not is_exporting and ledger is None:
         raise InputError(

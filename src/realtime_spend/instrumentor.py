@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # it opts out
 
-from realtime_spend.configuration import Configuration, Role, configure
+from realtime_spend.configuration import Configuration, configure
 from realtime_spend.containment import Containment
-from realtime_spend.core.naming import Naming
 from realtime_spend.export_failures import say_failures_as_ever, say_failures_once
 from realtime_spend.hooks.aiohttp import AiohttpHook
 from realtime_spend.hooks.aiortc import AiortcHook
@@ -24,8 +23,6 @@ from realtime_spend.metering import Metering
 from realtime_spend.observing import RUNNING, Observing
 from realtime_spend.rate_cards import load_book
 from realtime_spend.sinks import metrics as names
-from realtime_spend.sinks.flusher import Flusher
-from realtime_spend.sinks.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -89,16 +86,7 @@ class RealtimeInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its modul
             meters.count_error("configuration")
             containment.say_once(problem, "%s", problem)
         book = _book(configuration, containment, meters)
-        metering = Metering(
-            book=book,
-            naming=Naming(book, configuration.deployments),
-            metrics=meters,
-            ledger=None if configuration.ledger is None else Ledger(configuration.ledger),
-            flusher=Flusher(provider),
-            containment=containment,
-            counts=configuration.role is Role.COUNTER,
-            account=configuration.account,
-        )
+        metering = Metering.of(configuration, provider, book=book, meters=meters, containment=containment)
         observe = Observing(metering, configuration, containment, Identity(provider, containment).look)
         RUNNING.append(observe)
         say_failures_once(os.environ)

@@ -8,11 +8,13 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 from realtime_spend.advice import advice
+from realtime_spend.configuration import Role
 from realtime_spend.core.endpoints import Service
+from realtime_spend.core.naming import Naming
 from realtime_spend.core.pricing import price
 from realtime_spend.core.rates import Reason
 from realtime_spend.core.session import FirstOutput, Metered, ModelNamed, Repeated, Sessions, Unread
@@ -20,19 +22,22 @@ from realtime_spend.core.usage import Amounts, Kind, Reported
 from realtime_spend.rated import Rated, instant_text
 from realtime_spend.sinks import metrics as names
 from realtime_spend.sinks.counting import count_usages, let_appear
+from realtime_spend.sinks.flusher import Flusher
+from realtime_spend.sinks.ledger import Ledger
 from realtime_spend.sinks.records import RecordForm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opentelemetry.metrics import MeterProvider
+
+    from realtime_spend.configuration import Configuration
     from realtime_spend.containment import Containment
     from realtime_spend.core.endpoints import Endpoint
-    from realtime_spend.core.naming import Named, Naming, Resolved
+    from realtime_spend.core.naming import Named, Resolved
     from realtime_spend.core.pricing import Priced
     from realtime_spend.core.rates import RateBook
     from realtime_spend.core.session import Learned
-    from realtime_spend.sinks.flusher import Flusher
-    from realtime_spend.sinks.ledger import Ledger
     from realtime_spend.sinks.metrics import Metrics, Series
     from realtime_spend.watcher import Watcher
 
@@ -69,6 +74,28 @@ class Metering:
         self._to_count: deque[tuple[Series, Metered, Priced, bool]] = deque()
         metrics.before_collection = self._before_collection
         _ALL.add(self)
+
+    @classmethod
+    def of(
+        cls,
+        configuration: Configuration,
+        provider: MeterProvider,
+        *,
+        book: RateBook,
+        meters: Metrics,
+        containment: Containment,
+    ) -> Self:
+        """Return the metering that users have set."""
+        return cls(
+            book=book,
+            naming=Naming(book, configuration.deployments),
+            metrics=meters,
+            ledger=None if configuration.ledger is None else Ledger(configuration.ledger),
+            flusher=Flusher(provider),
+            containment=containment,
+            counts=configuration.role is Role.COUNTER,
+            account=configuration.account,
+        )
 
     def begin(self, watcher: Watcher) -> None:
         """Count a session that was opened."""

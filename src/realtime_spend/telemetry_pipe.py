@@ -23,7 +23,14 @@ _EXTRA = "the exporter is in an extra: pip install 'realtime-spend[otlp]'"
 _MOST_SERIES = 10_000_000
 # In one request: a receiver may take no more than 4 MiB at once by gRPC.
 _MOST_POINTS = 5_000
+# What says that metrics are wanted, and where.
+_SAY_WHERE = ("OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 T = TypeVar("T")
+
+
+def is_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether OpenTelemetry's variables say where metrics are to go."""
+    return any(environment.get(name, "").strip() not in ("", "none") for name in _SAY_WHERE)
 
 
 @dataclass(slots=True)

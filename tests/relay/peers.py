@@ -163,6 +163,19 @@ async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
+class Flood:
+    """An upstream that sends more than anybody takes, each frame as soon as there is room for it."""
+
+    written = 0
+
+    async def __call__(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(0)
+        for _ in range(20_000):
+            writer.write(frame(b"a" * 8_000, BINARY))
+            await writer.drain()
+            self.written += 1
+
+
 class Heard:
     """An upstream that keeps what it is told, and may say something first."""
 

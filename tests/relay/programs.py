@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from tests.lacking import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,8 +68,7 @@ def node_with(*packages: str) -> tuple[str, Path]:
     """Return Node, and a folder with these packages, made once for all runs."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        _cannot("node and npm are not here")
-    assert node is not None
+        lacking("node and npm are not here: install Node.js, which comes with both")
     mark = hashlib.sha256(json.dumps(packages).encode()).hexdigest()[:16]
     said = os.environ.get("REALTIME_SPEND_TEST_ENVS")
     home = (Path(said) if said else Path.home() / ".cache" / "realtime-spend" / "test-envs") / f"node-{mark}"
@@ -81,7 +80,7 @@ def node_with(*packages: str) -> tuple[str, Path]:
             subprocess.run(command, check=True, cwd=making, capture_output=True, text=True, timeout=100)
             making.rename(home)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            _cannot(f"the packages cannot be had: {error.stderr!r} ({error})")
+            lacking(f"the packages cannot be had: {error.stderr!r} ({error})")
         except OSError:
             # Somebody else was quicker; theirs is as good.
             if not home.exists():
@@ -89,9 +88,3 @@ def node_with(*packages: str) -> tuple[str, Path]:
         finally:
             shutil.rmtree(making, ignore_errors=True)
     return node, home
-
-
-def _cannot(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

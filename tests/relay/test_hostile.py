@@ -21,6 +21,7 @@ from tests.relay.peers import (
     MASK,
     PATH,
     Client,
+    Flood,
     accepted,
     client,
     closing,
@@ -378,18 +379,9 @@ async def test_a_client_with_tls_that_does_not_read_holds_back_its_upstream_and_
     certificates: tuple[ssl.SSLContext, ssl.SSLContext], relay_to: RelayTo
 ) -> None:
     own, trusting = certificates
-    written = 0
-
-    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal written
-        writer.transport.set_write_buffer_limits(0)
-        for _ in range(20_000):
-            writer.write(frame(b"a" * 8_000, BINARY))
-            await writer.drain()
-            written += 1
-
+    flood = Flood()
     async with (
-        upstream(talk) as server,
+        upstream(flood) as server,
         relay_to(server.url, tls=own, limits=replace(QUICK, unread=3.0)) as running,
     ):
         reader, writer = await asyncio.open_connection(*running.address, ssl=trusting)
@@ -397,10 +389,10 @@ async def test_a_client_with_tls_that_does_not_read_holds_back_its_upstream_and_
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         so_far = -1
-        while written != so_far:
-            so_far = written
+        while flood.written != so_far:
+            so_far = flood.written
             await asyncio.sleep(1.0)
-        assert 0 < written < 10_000
+        assert 0 < flood.written < 10_000
         await running.is_empty()
         writer.transport.abort()
         with contextlib.suppress(OSError):

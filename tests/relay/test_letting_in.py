@@ -1,3 +1,5 @@
+"""Whom the relay lets in: signed tokens, whose claims become attributes, and the keys that they are checked with."""
+
 from __future__ import annotations
 
 import asyncio

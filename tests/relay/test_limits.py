@@ -20,6 +20,7 @@ from tests.relay.peers import (
     PATH,
     PING,
     TEXT,
+    Flood,
     Heard,
     client,
     close_of,
@@ -212,29 +213,20 @@ async def test_who_says_no_more_may_still_listen(relay_to: RelayTo) -> None:
 
 
 async def test_a_client_that_does_not_read_holds_back_its_upstream_and_is_let_go(relay_to: RelayTo) -> None:
-    written = 0
-
-    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal written
-        writer.transport.set_write_buffer_limits(0)
-        for _ in range(20_000):
-            writer.write(frame(b"a" * 8_000, BINARY))
-            await writer.drain()
-            written += 1
-
+    flood = Flood()
     async with (
-        upstream(talk) as server,
+        upstream(flood) as server,
         relay_to(server.url, limits=replace(QUICK, unread=2.0)) as running,
         client(running.relay.port) as peer,
     ):
         peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
         for _ in range(100):
-            so_far = written
+            so_far = flood.written
             await asyncio.sleep(0.05)
-            if written == so_far:
+            if flood.written == so_far:
                 break
         # What the kernel holds for both connections, and not all that was to be sent.
-        assert 0 < written < 10_000
+        assert 0 < flood.written < 10_000
         await running.is_empty()
     assert running.meter.errors() == {"relay.unread": 1}
 

@@ -1,3 +1,5 @@
+"""What passes the relay, byte for byte: every client, every framing, every end; and what is counted of it."""
+
 from __future__ import annotations
 
 import asyncio

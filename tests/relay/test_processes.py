@@ -88,17 +88,21 @@ async def test_told_twice_it_waits_for_nobody(tmp_path: Path) -> None:
     async with Simulator(SimulatorOptions(seed=4)) as simulator:
         with relay_process(tmp_path / "ledger", "--openai", simulator.url) as running:
             url = f"ws://127.0.0.1:{running.port}{PATH}&sim_outcomes=completed,completed,never_finished"
-            connection = await _half_way(url)
-            running.process.send_signal(signal.SIGTERM)
-            await _until_draining(running)
-            running.process.send_signal(signal.SIGTERM)
-            with pytest.raises(websockets.ConnectionClosed) as closed:
-                await asyncio.wait_for(_forever(connection), 20)
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1001
-            await asyncio.to_thread(running.process.communicate)
-            assert running.process.returncode == 0
+            await _is_urged_to_end(running, await _half_way(url))
     assert [record["usage"] for record in _records(running.ledger)] == ["reported", "reported", "lost"]
+
+
+async def _is_urged_to_end(running: Process, connection: Any) -> None:
+    """Ask twice; see that the session is told, and that the relay ends well."""
+    running.process.send_signal(signal.SIGTERM)
+    await _until_draining(running)
+    running.process.send_signal(signal.SIGTERM)
+    with pytest.raises(websockets.ConnectionClosed) as closed:
+        await asyncio.wait_for(_forever(connection), 20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1001
+    await asyncio.to_thread(running.process.communicate)
+    assert running.process.returncode == 0
 
 
 async def _forever(connection: Any) -> None:
@@ -147,16 +151,7 @@ async def test_workers_told_twice_wait_for_nobody(tmp_path: Path) -> None:
         arguments = ("--openai", simulator.url, "--workers", "2", "--drain", "60")
         with relay_process(tmp_path / "ledger", *arguments) as running:
             url = f"ws://127.0.0.1:{running.port}{PATH}&sim_outcomes=completed,completed,never_finished"
-            connection = await _half_way(url)
-            running.process.send_signal(signal.SIGTERM)
-            await _until_draining(running)
-            running.process.send_signal(signal.SIGTERM)
-            with pytest.raises(websockets.ConnectionClosed) as closed:
-                await asyncio.wait_for(_forever(connection), 20)
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1001
-            await asyncio.to_thread(running.process.communicate)
-            assert running.process.returncode == 0
+            await _is_urged_to_end(running, await _half_way(url))
 
 
 def test_workers_that_cannot_begin_say_why(tmp_path: Path) -> None:

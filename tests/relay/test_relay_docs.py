@@ -1,3 +1,5 @@
+"""What docs/relay.md says of options, defaults and close codes is what there is."""
+
 from __future__ import annotations
 
 import re

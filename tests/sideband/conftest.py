@@ -1,3 +1,5 @@
+"""Calls of the simulator, and what is needed to hold them, to listen beside them, and to look at what was written."""
+
 from __future__ import annotations
 
 import asyncio

@@ -177,14 +177,8 @@ async def test_the_webhook_attaches_by_itself_until_it_is_asked_to_end(
         async with asyncio.timeout(_PATIENCE):
             url = (await process.stdout.readline()).decode().strip()
         call = await simulator.ring(url, secret=_SECRET, headers={"X-Tenant": "acme"})
-        async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
-            await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
-        async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
-            await has_begun(lambda: sidebands(simulator) == 1)
-            await all_know_the_session(telephone)
-            await telephone.say()
-            await telephone.until("response.done")
-            await has_begun(lambda: records(folder))
+        async with answered(simulator, calling, call, folder):
+            pass
         process.send_signal(signal.SIGTERM)
         status, _, err = await answer_of(process)
     assert (status, err) == (0, f"{call}: listened to\n{call}: the call is over\n")
@@ -330,19 +324,26 @@ async def test_a_second_signal_ends_it_though_a_call_goes_on(
 ) -> None:
     async with webhook(simulator, "--drain", "3600", REALTIME_SPEND_LEDGER=str(tmp_path)) as (process, url):
         call = await simulator.ring(url, secret=_SECRET)
-        async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
-            await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
-        async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
-            await has_begun(lambda: sidebands(simulator) == 1)
-            await all_know_the_session(telephone)
-            await telephone.say()
-            await telephone.until("response.done")
-            await has_begun(lambda: records(tmp_path))
+        async with answered(simulator, calling, call, tmp_path):
             process.send_signal(signal.SIGTERM)
             await is_draining(url)
             process.send_signal(signal.SIGTERM)
             assert (await answer_of(process))[0] == 0
     assert [record["usage"] for record in records(tmp_path)] == ["reported"]
+
+
+@contextlib.asynccontextmanager
+async def answered(simulator: Simulator, calling: Calling, call: str, folder: Path) -> AsyncIterator[None]:
+    """Accept a call that rings, speak in it, and have the answer written down; it goes on for as long as the block."""
+    async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
+        await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
+    async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
+        await has_begun(lambda: sidebands(simulator) == 1)
+        await all_know_the_session(telephone)
+        await telephone.say()
+        await telephone.until("response.done")
+        await has_begun(lambda: records(folder))
+        yield
 
 
 async def all_know_the_session(caller: Caller) -> None:
@@ -380,14 +381,8 @@ async def test_no_secret_is_in_anything_that_the_webhook_writes(
                 async with http.request(method, url.replace("/webhook", path)) as answer:
                     assert answer.status == code
         call = await simulator.ring(url, secret=_SECRET, headers={"X-Tenant": "acme"})
-        async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
-            await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
-        async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
-            await has_begun(lambda: sidebands(simulator) == 1)
-            await all_know_the_session(telephone)
-            await telephone.say()
-            await telephone.until("response.done")
-            await has_begun(lambda: records(folder))
+        async with answered(simulator, calling, call, folder):
+            pass
         process.send_signal(signal.SIGTERM)
         status, out, err = await answer_of(process)
     assert status == 0

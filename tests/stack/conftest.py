@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import pytest
+from tests.lacking import lacking
 from tests.stack.filling.fleet import fleet, run_all, simulator_options
 from tests.stack.filling.recording import RECORDER, read_recording
 
@@ -249,10 +250,7 @@ def programs() -> Programs:
     paths = dict(line.split("=", 1) for line in where.stdout.splitlines())
     absent = sorted(name for name, path in paths.items() if not path)
     if absent:
-        reason = f"{', '.join(absent)} not found: run make stack"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking(f"{', '.join(absent)} not found: run make stack")
     return Programs(**{name: Path(path) for name, path in paths.items()})
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.lacking import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,10 +49,7 @@ def installed() -> Path:
         return folder
     npm = shutil.which("npm")
     if not npm:
-        reason = "npm not found: install Node.js, which comes with it"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking("npm not found: install Node.js, which comes with it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="schema.", dir=folder.parent))
     try:

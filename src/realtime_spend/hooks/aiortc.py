@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from realtime_spend.hooks import Observer
 
-_LABEL = DATA_CHANNEL
-_PLACE = Place(_LABEL, None, "/realtime", "")
+_PLACE = Place(DATA_CHANNEL, None, "/realtime", "")
 
 
 class AiortcHook(Hook):
@@ -40,7 +39,7 @@ class AiortcHook(Hook):
         self, wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         wrapped(*args, **kwargs)
-        if instance.label == _LABEL:
+        if instance.label == DATA_CHANNEL:
             self.begin(instance, lambda: _PLACE)
 
     def attach(self, connection: Any, observer: Observer) -> None:

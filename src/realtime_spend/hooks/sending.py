@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from realtime_spend.core.frames import Reassembly
+from realtime_spend.core.frames import MOST_FRAGMENTED_BYTES, Reassembly
 
 if TYPE_CHECKING:
     from realtime_spend.hooks import Observer
 
 
 class Sending:
-    """The messages of one client, of which an observer is told each as a whole."""
+    """The messages of one client, of which an observer is told each as a whole, but for those of more than so much."""
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer, self._fragments = observer, Reassembly()
+    def __init__(self, observer: Observer, most_bytes: int = MOST_FRAGMENTED_BYTES) -> None:
+        self._observer, self._fragments = observer, Reassembly(most_bytes)
 
     def frame(self, data: str | bytes | bytearray | memoryview, *, first: bool, final: bool) -> None:
         """Take one frame that was sent."""

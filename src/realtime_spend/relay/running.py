@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
 
-from realtime_spend.configuration import Role
 from realtime_spend.containment import Containment
-from realtime_spend.core.naming import Naming
 from realtime_spend.export_failures import say_failures_once
 from realtime_spend.identity import Identity
 from realtime_spend.metering import Metering
@@ -23,8 +21,7 @@ from realtime_spend.relay.open_files import Shortage
 from realtime_spend.relay.server import Relay
 from realtime_spend.relay.workers import ANSWERED, URGENT
 from realtime_spend.sinks import metrics as names
-from realtime_spend.sinks.flusher import Flusher
-from realtime_spend.sinks.ledger import Ledger
+from realtime_spend.telemetry_pipe import is_wanted, pipe_of
 
 if TYPE_CHECKING:
     import socket
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
 SERVICE_NAME = "realtime-spend-relay"
 _LAST_EXPORT_MILLIS = 15_000
 _PARENT_SECONDS = 1.0
-_SAY_WHERE = ("OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +52,13 @@ def metered(configuration: Configuration, provider: MeterProvider) -> Metered:
     meters = names.metrics_of(provider)
     containment = Containment(meters.count_error)
     book = load_book(configuration.rate_cards)
-    metering = Metering(
-        book=book,
-        naming=Naming(book, configuration.deployments),
-        metrics=meters,
-        ledger=None if configuration.ledger is None else Ledger(configuration.ledger),
-        flusher=Flusher(provider),
-        containment=containment,
-        counts=configuration.role is Role.COUNTER,
-        account=configuration.account,
-    )
+    metering = Metering.of(configuration, provider, book=book, meters=meters, containment=containment)
     return Metered(metering=metering, meters=meters, look=Identity(provider, containment).look)
 
 
 def sends_metrics(environment: Mapping[str, str]) -> bool:
     """Whether anything says where metrics are to go."""
-    return any(environment.get(name, "").strip() not in ("", "none") for name in _SAY_WHERE) or _is_sdk(
-        metrics.get_meter_provider()
-    )
+    return is_wanted(environment) or _is_sdk(metrics.get_meter_provider())
 
 
 def provider_of(environment: Mapping[str, str]) -> MeterProvider:
@@ -85,8 +70,6 @@ def provider_of(environment: Mapping[str, str]) -> MeterProvider:
     already = metrics.get_meter_provider()
     if _is_sdk(already) or not sends_metrics(environment):
         return already
-    from realtime_spend.telemetry_pipe import pipe_of  # noqa: PLC0415 - the SDK is an extra
-
     # Each worker is one of its own: counters of two under one id run into each other.
     return pipe_of(environment, service=SERVICE_NAME, instance=str(uuid.uuid4())).provider
 

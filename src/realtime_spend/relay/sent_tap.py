@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from realtime_spend.hooks.sending import Sending
 from realtime_spend.relay.frame_walk import CLOSE, FrameWalk, header_at
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ _FINAL, _RESERVED, _OPCODE = 0x80, 0x70, 0x0F
 class SentTap(FrameWalk):
     """The direction from the client to the server. A message larger than the largest frame is not read."""
 
-    __slots__ = ("_first", "_frame", "_mask", "_message", "_watcher")
+    __slots__ = ("_first", "_frame", "_mask", "_sending", "_watcher")
 
     def __init__(self, watcher: Watcher, largest: int) -> None:
         super().__init__(largest)
         self._watcher = watcher
         # The frame in progress; control frames may come between those of a message.
         self._first, self._mask, self._frame = 0, b"", bytearray()
-        self._message: bytearray | None = None
+        self._sending = Sending(watcher, largest)
 
     def feed(self, data: bytes) -> int:
         """Follow the bytes that came; return how many of them may pass. The rest is to be handed over again."""
@@ -56,17 +57,11 @@ class SentTap(FrameWalk):
         first, opcode = self._first, self._first & _OPCODE
         if opcode >= CLOSE:
             self.is_closed |= opcode == CLOSE
-            return
-        if opcode:
-            self._message = bytearray()
-        if self._message is None:
-            return
-        self._message += unmasked(payload, self._mask)
-        if first & _RESERVED or len(self._message) > self._largest:
-            self._message = None
-        elif first & _FINAL:
-            message, self._message = self._message, None
-            self._watcher.sent(bytes(message))
+        elif first & _RESERVED:
+            # What is compressed cannot be read, nor what belongs to it.
+            self._sending = Sending(self._watcher, self._largest)
+        else:
+            self._sending.frame(unmasked(payload, self._mask), first=opcode != 0, final=bool(first & _FINAL))
 
 
 def unmasked(payload: bytes | bytearray, mask: bytes) -> bytes:

@@ -35,8 +35,6 @@ _LARGEST_MESSAGE = 64 * 1024 * 1024
 _CLOSING_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 20.0
 _CONNECTING_SECONDS = 20.0
-
-
 # An old socket may have been silent for long, and on its last word there is little to wait for.
 _LAST_WORD_SECONDS = 0.5
 _HEARING_OUT_SECONDS = 2.0
