@@ -9,6 +9,7 @@ import json
 import ssl
 import subprocess
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -165,7 +166,11 @@ def test_prometheus_may_ask_for_tls_and_a_password_too(
         query = urlencode({"query": "last_over_time(realtime_spend_cost_USD_total[1h])"})
         try:
             connection.request("GET", f"/api/v1/query?{query}", headers={"Authorization": AUTHORIZATION})
-            answer = json.load(connection.getresponse())
+            response = connection.getresponse()
+            # It listens before it is ready: until then each query is answered with 503 and plain words.
+            if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                return None
+            answer = json.load(response)
         except OSError:
             return None
         finally:
