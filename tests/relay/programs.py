@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tests.lacking import lacking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-c", "from realtime_spend.cli import main; main()")
@@ -44,10 +44,12 @@ class Process:
 
 
 @contextlib.contextmanager
-def relay_process(ledger: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
-    """Run `realtime-spend relay` on any free port."""
+def relay_process(
+    ledger: Path, *arguments: str, environment: Mapping[str, str] | None = None, by: Sequence[str] = ()
+) -> Iterator[Process]:
+    """Run `realtime-spend relay` on any free port, `by` a command that becomes it."""
     process = subprocess.Popen(
-        [*COMMAND, "relay", "--port", "0", *arguments],
+        [*by, *COMMAND, "relay", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -123,6 +123,36 @@ def test_a_disk_that_is_full_at_the_very_first_record(ledger: Ledger, folder: Pa
     assert unreadable(folder) == 1
 
 
+def test_trying_again_writes_nothing_that_is_read_and_only_where_a_record_is_missing(
+    ledger: Ledger, folder: Path, length: int
+) -> None:
+    assert ledger.try_again() is None
+    assert not folder.exists()
+    assert ledger.append(*record(0)) is None
+    assert not ledger.is_failing
+    assert isinstance(fill_up(ledger, 1, after=20), OSError)
+    for after in (0, 1, 2, length // 2, length - 1):
+        with room_for(file_of(ledger).stat().st_size + after):
+            assert isinstance(ledger.try_again(), OSError)
+        assert ledger.is_failing
+    assert ledger.try_again() is None
+    assert not ledger.is_failing
+    size = file_of(ledger).stat().st_size
+    assert ledger.try_again() is None
+    assert file_of(ledger).stat().st_size == size
+    assert ledger.append(*record(2)) is None
+    assert readable(folder) == [0, 2]
+    assert unreadable(folder) == 1
+
+
+def test_a_forked_child_has_missed_nothing(ledger: Ledger, folder: Path) -> None:
+    assert isinstance(fill_up(ledger, 0, after=0), OSError)
+    ledger.begin_anew()
+    assert not ledger.is_failing
+    assert ledger.try_again() is None
+    assert len(list(folder.iterdir())) == 1
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_device_without_room_says_so(ledger: Ledger, folder: Path) -> None:
     folder.mkdir()

@@ -162,9 +162,15 @@ class Relay:
         return joined
 
     def _health(self, path: str) -> bytes:
-        is_fine = path == "/healthz" or not self.register.is_draining
-        said: dict[str, object] = {"status": "ok" if is_fine else "draining", "sessions": len(self.register)}
-        return answer(HTTPStatus.OK if is_fine else HTTPStatus.SERVICE_UNAVAILABLE, said)
+        status = "ok" if path == "/healthz" else self._readiness()
+        said: dict[str, object] = {"status": status, "sessions": len(self.register)}
+        return answer(HTTPStatus.OK if status == "ok" else HTTPStatus.SERVICE_UNAVAILABLE, said)
+
+    def _readiness(self) -> str:
+        if self.register.is_draining:
+            return "draining"
+        # Whoever is let in all the same is served: without it in the ledger rather than not at all.
+        return "ok" if self._metering.can_write() else "ledger_unwritable"
 
     def _upstream_of(self, request: Request) -> tuple[Upstream, Endpoint]:
         """Return where a request goes: the path says whose protocol it is, as a client for that provider writes it."""

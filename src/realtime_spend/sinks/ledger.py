@@ -38,12 +38,23 @@ class Ledger:
         """
         line = f'{{"v":1,"at":"{at}","writer":"{self.writer}",{fields}}}\n'
         with self._lock:
-            try:
-                self._write(at[:10], line.encode())
-            except OSError as error:
-                self._close()
-                return error
-        return None
+            return self._tried(at[:10], line.encode())
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the newest record could not be written, and nothing could be since."""
+        return self._missed is not None
+
+    def try_again(self) -> OSError | None:
+        """Where it is failing, see whether it still is: nobody may come with another record while it does.
+
+        It writes a blank line as long as the record that is missing, where that belonged. Readers pass over it.
+        """
+        with self._lock:
+            if self._missed is None:
+                return None
+            day, length = self._missed
+            return self._tried(day, b" " * (length - 1) + b"\n")
 
     def close(self) -> None:
         """Let go of the file; a later record opens it again."""
@@ -56,6 +67,18 @@ class Ledger:
         self._file: int | None = None
         self._identity = (0, 0)
         self._day = ""
+        # Day and length of the newest record if it is missing.
+        self._missed: tuple[str, int] | None = None
+
+    def _tried(self, day: str, line: bytes) -> OSError | None:
+        try:
+            self._write(day, line)
+        except OSError as error:
+            self._close()
+            self._missed = day, len(line)
+            return error
+        self._missed = None
+        return None
 
     def _write(self, day: str, line: bytes) -> None:
         if self._file is not None and (day != self._day or not self._is_ours(self._file)):
