@@ -97,6 +97,11 @@ class Metering:
             account=configuration.account,
         )
 
+    @property
+    def ledger(self) -> Ledger | None:
+        """Where usage is written down, if anywhere."""
+        return self._ledger
+
     def can_write(self) -> bool:
         """Whether usage gets into the ledger, if there is one. Where the newest did not, it is tried without any."""
         return self._ledger is None or not self._ledger.is_failing or self._ledger.try_again() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +19,7 @@ from tests.sideband.test_attach_command import answer_of, running
 from tests.sideband.test_attachment import serving
 
 from realtime_spend import RealtimeInstrumentor
+from realtime_spend.demo.receiver import receiving
 from realtime_spend.sideband import End, Service
 from realtime_spend.simulator.bill.writing import BillForm, bill_for
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from realtime_spend.simulator import Simulator
 
 _MINUTE = Decimal("0.05")  # of gpt-live-1
+_SECONDS = "realtime_spend.billable.duration"
 
 
 def audio(milliseconds: int) -> str:
@@ -75,7 +78,7 @@ async def test_two_sessions_of_the_sdk_cost_their_last_totals(
     seconds = Decimal(12) + Decimal("0.25")
     cost = seconds * _MINUTE / 60
     assert [record["quantities"]["audio.duration"] for record in records(ledger)] == ["0.6", "2", "12", "0.25"]
-    assert total(seen, "realtime_spend.billable.duration") == seconds
+    assert total(seen, _SECONDS) == seconds
     assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(cost))
     assert total(seen, "realtime_spend.usages", **{"realtime_spend.kind": "live"}) == 2
     assert float(simulator.truth.as_json()["cost"]) == pytest.approx(float(cost))
@@ -118,7 +121,7 @@ async def test_models_that_it_delegates_to_are_counted_as_their_own_and_priced_b
         by_hand = sum(rates[part] * many for part, many in record["quantities"].items()) / 1_000_000
         assert record["cost"] == (None if record["model"] == "gpt-5.4-nano" else f"{by_hand.normalize():f}")
     assert total(seen, "realtime_spend.unpriced", **{"realtime_spend.model": "gpt-5.4-nano"}) == 1
-    assert total(seen, "realtime_spend.billable.duration") == 2
+    assert total(seen, _SECONDS) == 2
 
 
 async def test_a_browsers_session_is_metered_beside_it_and_15_seconds_are_charged_at_once(
@@ -142,7 +145,7 @@ async def test_a_browsers_session_is_metered_beside_it_and_15_seconds_are_charge
                 await browser.until("session.closed")
     assert [await first, await second] == [End.CLOSED] * 2
     seconds = Decimal(15) + Decimal(18)
-    assert total(seen, "realtime_spend.billable.duration") == seconds
+    assert total(seen, _SECONDS) == seconds
     told = simulator.truth.as_json()["usages"]
     assert sorted(usage["quantities"]["audio.duration"] for usage in told) == ["15", "18"]
     newest = {record["id"]: record for record in records(ledger)}
@@ -164,32 +167,149 @@ async def test_killed_and_started_again_it_counts_the_seconds_of_a_session_once(
     simulator: Simulator, run: Run, tmp_path: Path
 ) -> None:
     folder = tmp_path / "ledger"
-    told = {"REALTIME_SPEND_LEDGER": str(folder), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
-    async with client_of(simulator) as client, client.live.connect() as own:
-        await own.session.start(session={"model": "gpt-live-1"})
-        started = await own.recv()
-        assert started.type == "session.started"
-        async with running(started.session.id, **told) as first:
-            await heard(own, "session.updated")
-            await own.session.input_audio.append(audio=audio(3000))
-            await has_begun(lambda: records(folder))
-            first.kill()
-            await first.wait()
-        # Nobody listens to this; the next total has it all the same.
-        await own.session.input_audio.append(audio=audio(2000))
-        async with running(started.session.id, **told) as second:
-            await heard(own, "session.updated")
-            await own.session.input_audio.append(audio=audio(4000))
-            await own.session.close()
-            await heard(own, "session.closed")
-            assert (await answer_of(second))[0] == 0
+    with receiving() as (endpoint, received):
+        told = exporting(endpoint, f"{simulator.url}/v1", folder)
+        async with client_of(simulator) as client, client.live.connect() as own:
+            await own.session.start(session={"model": "gpt-live-1"})
+            started = await own.recv()
+            assert started.type == "session.started"
+            async with running(started.session.id, **told) as first:
+                await heard(own, "session.updated")
+                await own.session.input_audio.append(audio=audio(3000))
+                await has_begun(lambda: received.total(_SECONDS, {}) == 3)
+                first.kill()
+                await first.wait()
+            # Nobody listens to this; the next total has it all the same.
+            await own.session.input_audio.append(audio=audio(2000))
+            async with running(started.session.id, **told) as second:
+                await heard(own, "session.updated")
+                await own.session.input_audio.append(audio=audio(4000))
+                await own.session.close()
+                await heard(own, "session.closed")
+                assert (await answer_of(second))[0] == 0
+    sent = simulator.truth.as_json()
+    assert len({instance for instance, name, _ in received.series if name == _SECONDS}) == 2
+    assert received.total(_SECONDS, {}) == 9
+    assert received.total("realtime_spend.cost", {}) == pytest.approx(float(sent["cost"]))
+    assert received.total("realtime_spend.usages", {"realtime_spend.kind": "live"}) == 1
     writers = {record["writer"]: record["quantities"]["audio.duration"] for record in records(folder)}
     assert sorted(writers.values()) == ["3", "9"]
     [row] = run("report", folder, "--by", "session", "--json").json["rows"]
     assert Decimal(row["cost"]) == 9 * _MINUTE / 60
-    bill_for(simulator.truth.as_json()["usages"], BillForm.OPENAI_COSTS, tmp_path / "bill")
+    bill_for(sent["usages"], BillForm.OPENAI_COSTS, tmp_path / "bill")
     found = run("reconcile", "--ledger", folder, "--bill", tmp_path / "bill", "--json").json
     assert [(row["billed_quantity"], row["estimated_quantity"]) for row in found["rows"]] == [("9", "9")]
+
+
+def exporting(endpoint: str, url: str, ledger: Path) -> dict[str, str]:
+    """The variables of a process that sends its metrics often, so that little is lost when it is killed."""
+    return {
+        "REALTIME_SPEND_LEDGER": str(ledger),
+        "OPENAI_BASE_URL": url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_METRIC_EXPORT_INTERVAL": "50",
+    }
+
+
+def delegated(number: int, tokens: int) -> dict[str, Any]:
+    """The end of a response of a model that was delegated to."""
+    done = {
+        "id": f"resp_{number}",
+        "model": "gpt-5.4-mini",
+        "usage": {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens},
+    }
+    return {"type": "response.event", "event": {"type": "response.completed", "response": done}}
+
+
+def said(total: float, type_: str = "session.usage.updated") -> dict[str, Any]:
+    return {"type": type_, "session": {"id": "sess_1", "model": "gpt-live-1"}, "usage": {"seconds": total}}
+
+
+async def test_what_a_killed_process_had_counted_is_told_again_and_counted_once(tmp_path: Path) -> None:
+    sockets = 0
+    says = [
+        [delegated(1, 700), said(3)],
+        [delegated(1, 700), said(3), delegated(2, 50), said(9), said(9.5, "session.closed")],
+    ]
+
+    async def session(request: web.Request) -> web.WebSocketResponse:
+        nonlocal sockets
+        sockets += 1
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        for event in says[sockets - 1]:
+            await socket.send_json(event)
+        if sockets == 1:
+            await socket.receive()
+        return socket
+
+    folder = tmp_path / "ledger"
+    with receiving() as (endpoint, received):
+        async with serving(session) as url:
+            told = exporting(endpoint, url, folder)
+            async with running("sess_1", "--silent", "--model", "gpt-live-1", **told) as first:
+                await has_begun(lambda: received.total(_SECONDS, {}) == 3)
+                first.kill()
+                await first.wait()
+            others_write(folder)
+            async with running("sess_1", "--silent", "--model", "gpt-live-1", **told) as second:
+                assert (await answer_of(second))[0] == 0
+    assert received.total(_SECONDS, {}) == 9.5
+    assert received.total("realtime_spend.cost", {}) == pytest.approx(float(Decimal("9.5") * _MINUTE / 60))
+    assert received.total("gen_ai.client.inference.usage.input_tokens", {}) == 700 + 50
+    assert received.total("realtime_spend.usages", {"realtime_spend.kind": "response"}) == 2
+    assert received.total("realtime_spend.usages", {"realtime_spend.kind": "live"}) == 1
+    assert received.total("realtime_spend.duplicates", {}) == 1
+    assert received.total("realtime_spend.errors", {}) == 0
+
+
+def others_write(folder: Path) -> None:
+    """Put into a ledger what the second process is not to go on from, and what nobody can read."""
+    [file] = folder.iterdir()
+    [total] = [line for line in records(folder) if line["kind"] == "live"]
+    more = {"audio.duration": "60"}
+    others: list[dict[str, Any]] = [
+        {"server": "api.openai.com", "quantities": more},
+        {"provider": "azure.ai.openai", "quantities": more},
+        {"session": "sess_12", "id": "sess_12", "quantities": more},
+        # A program that holds the session counts for itself.
+        {"source": "openai.hook", "quantities": more},
+        # Written down before anybody had said the model, and not counted.
+        {"model": None, "cost": None, "quantities": more},
+        # As where a service was silent to the end.
+        {"usage": "missing", "quantities": {}, "costs": {}},
+    ]
+    lines = [json.dumps(total | other) for other in others]
+    lines += ['{"v":1,"session":"sess_1"', json.dumps({"v": 1, "session": "sess_1", "kind": 7, "quantities": "many"})]
+    lines += ['"sess_1"', ""]
+    file.with_name(f"{file.name[:10]}-another.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    file.with_name(f"{file.name[:10]}-folder.jsonl").mkdir()
+    # Cut off, as by a full disk.
+    with file.open("ab") as end:
+        end.write(b'{"v":1,"at":"2026-11-18T10:00:00.000000Z","session":"sess_1","quan\xff')
+
+
+@pytest.mark.parametrize("folder", ["none", "a file"])
+async def test_without_anything_to_go_on_from_a_session_is_counted_whole(
+    folder: str, simulator: Simulator, provider: MeterProvider, seen: Seen, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    if folder == "a file":
+        ledger.write_text("no folder", encoding="utf-8")
+    RealtimeInstrumentor().instrument(meter_provider=provider, ledger=ledger)
+    with suppress_instrumentation():
+        async with client_of(simulator) as client, client.live.connect() as own:
+            await own.session.start(session={"model": "gpt-live-1"})
+            started = await own.recv()
+            assert started.type == "session.started"
+            attachment, task = following(started.session.id, service(simulator))
+            await has_begun(lambda: attachment.sockets)
+            await own.session.input_audio.append(audio=audio(3000))
+            await own.session.close()
+            await heard(own, "session.closed")
+            assert await task is End.CLOSED
+    assert total(seen, _SECONDS) == 3
 
 
 async def heard(connection: Any, type_: str) -> None:
@@ -215,7 +335,7 @@ async def test_three_sockets_of_one_session_count_its_seconds_once(
             if event.type == "session.closed":
                 break
         assert [await first, await second] == [End.CLOSED] * 2
-    assert total(seen, "realtime_spend.billable.duration") == Decimal(6)
+    assert total(seen, _SECONDS) == Decimal(6)
     [row] = run("report", ledger, "--by", "session", "--json").json["rows"]
     assert Decimal(row["cost"]) == 6 * _MINUTE / 60
 
@@ -235,11 +355,11 @@ async def test_what_is_known_of_a_session_without_a_model_is_in_the_ledger_befor
             await has_begun(lambda: records(ledger))
             [noted] = records(ledger)
             assert (noted["quantities"], noted["cost"], noted["model"]) == ({"audio.duration": "24"}, None, None)
-            assert total(seen, "realtime_spend.billable.duration") == 0
+            assert total(seen, _SECONDS) == 0
             await own.session.close()
             await heard(own, "session.closed")
             assert await task is End.CLOSED
-    assert total(seen, "realtime_spend.billable.duration") == Decimal(24)
+    assert total(seen, _SECONDS) == Decimal(24)
     assert float(total(seen, "realtime_spend.cost")) == pytest.approx(float(24 * _MINUTE / 60))
     [row] = run("report", ledger, "--by", "model", "--json").json["rows"]
     assert (row["model"], Decimal(row["cost"])) == ("gpt-live-1", 24 * _MINUTE / 60)

@@ -16,11 +16,13 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from realtime_spend.observing import RUNNING
 from realtime_spend.sideband.question import Question, ends_session
+from realtime_spend.sideband.resuming import ORIGIN, resume
 from realtime_spend.sideband.service import begins_live
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from realtime_spend.metering import Metering
     from realtime_spend.sideband.service import Service
     from realtime_spend.watcher import Watcher
 
@@ -38,6 +40,8 @@ _CONNECTING_SECONDS = 20.0
 # An old socket may have been silent for long, and on its last word there is little to wait for.
 _LAST_WORD_SECONDS = 0.5
 _HEARING_OUT_SECONDS = 2.0
+# For reading the ledger: a disk that hangs must not keep a call from being listened to.
+_RESUMING_SECONDS = 10.0
 _MESSAGES = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
 
 
@@ -118,19 +122,23 @@ class Attachment:
         running = RUNNING[-1:]
         if not running:
             raise RuntimeError("nothing is instrumented; call RealtimeInstrumentor().instrument() before")
-        watcher = running[0].watch(self._url, origin="sideband", model=self._model, is_webrtc=self._is_webrtc)
+        observing = running[0]
+        watcher = observing.watch(self._url, origin=ORIGIN, model=self._model, is_webrtc=self._is_webrtc)
         try:
             async with asyncio.timeout(self._patience.whole):
-                return await self._follow(watcher)
+                return await self._follow(watcher, observing.metering)
         except TimeoutError:
             return End.TOO_LONG
         finally:
             # Not with each socket: what is begun on one may be done on the next.
             watcher.closed()
 
-    async def _follow(self, watcher: Watcher) -> End:
+    async def _follow(self, watcher: Watcher, metering: Metering) -> End:
         async with aiohttp.ClientSession() as http:
             socket = await self._connected(http)
+            if not isinstance(socket, End):
+                # Only now: what is said meanwhile waits on the socket.
+                await _resumed(watcher, metering)
             while not isinstance(socket, End):
                 watcher.opened()
                 try:
@@ -231,6 +239,19 @@ class Attachment:
             _log.debug("no sideband to %s: %s", self.call, type(error).__name__)
             return None, None
         return socket, None
+
+
+async def _resumed(watcher: Watcher, metering: Metering) -> None:
+    """Go on from what an earlier process has counted, where it can be known in time."""
+    endpoint, ledger = watcher.endpoint, metering.ledger
+    if ledger is None or endpoint.session is None:
+        return
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RESUMING_SECONDS):
+                await asyncio.to_thread(resume, endpoint, ledger, metering.sessions)
+    except Exception:  # noqa: BLE001 - whatever is in the ledger, the call is to be listened to
+        metering.containment.failed("resuming_a_session")
 
 
 async def _hear_out(socket: aiohttp.ClientWebSocketResponse, watcher: Watcher) -> None:
