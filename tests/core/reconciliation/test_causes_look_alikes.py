@@ -9,14 +9,15 @@ from tests.core.reconciliation.two_sides import (
     AUDIO_CACHED,
     AUDIO_IN,
     AUDIO_OUT,
+    MINI,
     MONDAY,
-    SECONDS,
     TEXT_CACHED,
     TEXT_IN,
     TOKENS,
     TRANSCRIBES,
     TUESDAY,
     WEDNESDAY,
+    WHISPER,
     at,
     billed,
     billed_day,
@@ -29,6 +30,7 @@ from tests.core.reconciliation.two_sides import (
     named,
     said,
     times,
+    unseen,
 )
 
 from realtime_spend.core.line_items import Part, Scope
@@ -60,8 +62,7 @@ def test_a_meter_below_the_factor_of_the_others_is_no_unobserved_traffic() -> No
 
 
 def test_a_model_with_one_meter_that_is_too_high_is_no_unobserved_traffic() -> None:
-    whisper = named(model="gpt-realtime-whisper", version=None, part=SECONDS, price="1.02")
-    found = compare([counted(**whisper, quantity=100)], [billed(**whisper, quantity=150)])
+    found = compare([counted(**WHISPER, quantity=100)], [billed(**WHISPER, quantity=150)])
     assert by_cause(found) == {"unexplained": at("1.02", 50, 3600)}
 
 
@@ -97,7 +98,7 @@ def test_missing_transcriptions_explain_no_meter_of_a_realtime_model() -> None:
     found = compare(
         counted_day(),
         billed_day(tokens=more(audio_input=5_000)),
-        gaps=[gap(kind=Kind.TRANSCRIPTION, reported=Reported.MISSING, model=None)],
+        gaps=[unseen()],
     )
     assert set(by_cause(found)) == {"unexplained"}
 
@@ -200,8 +201,7 @@ def test_a_day_whose_neighbour_has_no_such_meter_is_not_shifted() -> None:
 
 
 def test_a_day_that_another_model_has_is_not_shifted() -> None:
-    mini = named(model="gpt-realtime-mini", version="2025-10-06")
-    found = compare([counted(MONDAY)], [billed(TUESDAY, **mini)], days=(MONDAY, TUESDAY))
+    found = compare([counted(MONDAY)], [billed(TUESDAY, **MINI)], days=(MONDAY, TUESDAY))
     assert by_cause(found) == {"unexplained": -at("32", 1000), "unobserved_traffic": at("32", 1000)}
 
 
@@ -337,10 +337,9 @@ def test_usage_without_a_name_is_no_part_of_the_rest_of_a_model_that_was_counted
 def test_usage_without_a_name_is_none_of_two_models_that_lack_it() -> None:
     unnamed = counted(part=AUDIO_IN, quantity=5000, price=None, model=None, version=None, scope=None)
     tokens = TOKENS | {AUDIO_IN: TOKENS[AUDIO_IN] + 5000}
-    mini = named(model="gpt-realtime-mini", version="2025-10-06")
     found = compare(
-        [*counted_day(), *counted_day(**mini), unnamed],
-        [*billed_day(tokens=tokens), *billed_day(tokens=tokens, **mini)],
+        [*counted_day(), *counted_day(**MINI), unnamed],
+        [*billed_day(tokens=tokens), *billed_day(tokens=tokens, **MINI)],
     )
     assert by_cause(found).get("unpriced", 0) == 0
     assert "unexplained" in by_cause(found)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from tests.core.reconciliation.two_sides import (
     AUDIO_CACHED,
     AUDIO_IN,
     AUDIO_OUT,
+    DAY_COST,
+    MINI,
     MONDAY,
-    TEXT_CACHED,
-    TEXT_IN,
+    NEWER,
     TEXT_OUT,
     TOKENS,
     TRANSCRIBES,
@@ -29,21 +29,9 @@ from tests.core.reconciliation.two_sides import (
     named,
     said,
     times,
+    unseen,
+    worth,
 )
-
-from realtime_spend.core.usage import Kind, Reported
-
-if TYPE_CHECKING:
-    from realtime_spend.core.line_items import Part
-
-_PRICES = {TEXT_IN: "4", TEXT_CACHED: "0.4", TEXT_OUT: "16", AUDIO_IN: "32", AUDIO_CACHED: "0.4", AUDIO_OUT: "64"}
-
-
-def _worth(tokens: dict[Part, int]) -> Decimal:
-    return sum((at(_PRICES[part], quantity) for part, quantity in tokens.items()), Decimal(0))
-
-
-_DAY = _worth(TOKENS)
 
 
 def test_a_missing_transcription_is_worth_our_price_and_the_regional_price_is_on_all_of_it() -> None:
@@ -52,11 +40,11 @@ def test_a_missing_transcription_is_worth_our_price_and_the_regional_price_is_on
     found = compare(
         [counted(**TRANSCRIBES, part=AUDIO_IN, quantity=1000, price="6"), *counted_day()],
         [billed(**TRANSCRIBES, part=AUDIO_IN, quantity=3500, price=regional), *billed_day(factor="1.21")],
-        gaps=[gap(kind=Kind.TRANSCRIPTION, reported=Reported.MISSING, model=None)],
+        gaps=[unseen()],
     )
     assert by_cause(found) == {
         "transcription_unobserved": at("6", 2500),
-        "price": (at("6", 3500) + _DAY) * Decimal("0.21"),
+        "price": (at("6", 3500) + DAY_COST) * Decimal("0.21"),
     }
 
 
@@ -64,23 +52,22 @@ def test_a_transcription_that_was_never_counted_has_the_discount_of_the_account_
     found = compare(
         counted_day(),
         [billed(**TRANSCRIBES, part=AUDIO_IN, quantity=2000, price="5.1"), *billed_day(factor="0.85")],
-        gaps=[gap(kind=Kind.TRANSCRIPTION, reported=Reported.MISSING, model=None)],
+        gaps=[unseen()],
     )
     assert by_cause(found) == {
         "transcription_unobserved": at("6", 2000),
-        "price": (at("6", 2000) + _DAY) * Decimal("-0.15"),
+        "price": (at("6", 2000) + DAY_COST) * Decimal("-0.15"),
     }
 
 
 def test_a_surcharge_on_a_model_is_on_its_meters_that_were_never_counted_too() -> None:
     """Most of the account is billed at the list price; the one model in a data zone decides for its own text."""
-    mini = named(model="gpt-realtime-mini", version="2025-10-06")
     found = compare(
-        [*counted_day(), counted(**mini, part=AUDIO_OUT, quantity=1_000, price="20")],
+        [*counted_day(), counted(**MINI, part=AUDIO_OUT, quantity=1_000, price="20")],
         [
             *billed_day(),
-            billed(**mini, part=AUDIO_OUT, quantity=1_000, price="22"),
-            billed(**mini, part=TEXT_OUT, quantity=500, price="2.64"),
+            billed(**MINI, part=AUDIO_OUT, quantity=1_000, price="22"),
+            billed(**MINI, part=TEXT_OUT, quantity=500, price="2.64"),
         ],
     )
     assert by_cause(found) == {"price": at("2", 1_000) + at("0.24", 500), "unexplained": at("2.4", 500)}
@@ -88,9 +75,8 @@ def test_a_surcharge_on_a_model_is_on_its_meters_that_were_never_counted_too() -
 
 def test_what_was_never_counted_has_the_discount_though_other_models_have_a_surcharge_as_well() -> None:
     """Most meters are billed at 1.1 times 0.85, one model at 0.85; so is the team's, of which nothing was counted."""
-    mini = named(model="gpt-realtime-mini", version="2025-10-06", part=AUDIO_OUT)
+    mini, team = MINI | {"part": AUDIO_OUT}, NEWER | {"part": AUDIO_OUT}
     euro = named(currency="EUR")
-    team = named(model="gpt-realtime-1.5", version="2026-02-23", part=AUDIO_OUT)
     found = compare(
         [*counted_day(), counted(**mini, price="20")],
         [
@@ -103,27 +89,26 @@ def test_what_was_never_counted_has_the_discount_though_other_models_have_a_surc
     # One euro is 1.25 USD: 0.935 times 0.8 is 0.748; 64 USD are 51.2 EUR, of which 85 % are 43.52.
     assert by_cause(found) == {
         "unobserved_traffic": at("51.2", 3_000),
-        "price": _DAY * Decimal("0.8") * Decimal("-0.065") - at("2.4", 1_000) - at("7.68", 3_000),
+        "price": DAY_COST * Decimal("0.8") * Decimal("-0.065") - at("2.4", 1_000) - at("7.68", 3_000),
     }
 
 
 def test_another_team_at_the_list_price_has_no_part_in_our_surcharge() -> None:
-    team = named(model="gpt-realtime-1.5", version="2026-02-23")
-    found = compare(counted_day(), [*billed_day(factor="1.1"), *billed_day(**team)])
-    assert by_cause(found) == {"unobserved_traffic": _DAY, "price": _DAY * Decimal("0.1")}
+    found = compare(counted_day(), [*billed_day(factor="1.1"), *billed_day(**NEWER)])
+    assert by_cause(found) == {"unobserved_traffic": DAY_COST, "price": DAY_COST * Decimal("0.1")}
 
 
 def test_unobserved_traffic_in_a_data_zone() -> None:
     tokens = times("1.5")
     found = compare(counted_day(), billed_day(tokens=tokens, factor="1.1"))
-    assert by_cause(found) == {"unobserved_traffic": _DAY / 2, "price": _worth(tokens) * Decimal("0.1")}
+    assert by_cause(found) == {"unobserved_traffic": DAY_COST / 2, "price": worth(tokens) * Decimal("0.1")}
     assert "The quantities agree" not in said(found, "price")
 
 
 def test_cache_not_billed_in_a_data_zone() -> None:
     tokens = more(audio_input=300_000, audio_cached_input=-300_000)
     found = compare(counted_day(), billed_day(tokens=tokens, factor="1.1"))
-    assert by_cause(found) == {"cache_not_billed": at("31.6", 300_000), "price": _worth(tokens) * Decimal("0.1")}
+    assert by_cause(found) == {"cache_not_billed": at("31.6", 300_000), "price": worth(tokens) * Decimal("0.1")}
 
 
 def test_cache_not_billed_and_unobserved_traffic() -> None:
@@ -132,13 +117,13 @@ def test_cache_not_billed_and_unobserved_traffic() -> None:
     del moved[AUDIO_CACHED]
     tokens = times("1.5", moved)
     found = compare(counted_day(), billed_day(tokens=tokens))
-    assert by_cause(found) == {"cache_not_billed": at("31.6", 300_000), "unobserved_traffic": _worth(moved) / 2}
+    assert by_cause(found) == {"cache_not_billed": at("31.6", 300_000), "unobserved_traffic": worth(moved) / 2}
 
 
 def test_one_meter_too_high_within_unobserved_traffic_stays_unexplained() -> None:
     tokens = times("1.5") | {AUDIO_OUT: 160_500}
     found = compare(counted_day(), billed_day(tokens=tokens))
-    assert by_cause(found) == {"unobserved_traffic": _DAY / 2, "unexplained": at("64", 10_500)}
+    assert by_cause(found) == {"unobserved_traffic": DAY_COST / 2, "unexplained": at("64", 10_500)}
     assert by_part(found, "unexplained") == {AUDIO_OUT: at("64", 10_500)}
 
 
@@ -159,7 +144,7 @@ def test_a_part_of_a_day_is_shifted_at_another_price() -> None:
         [*counted_day(MONDAY), *counted_day(TUESDAY)],
         [*billed_day(MONDAY, tokens=less, factor="1.32"), *billed_day(TUESDAY, tokens=greater, factor="1.32")],
     )
-    assert by_cause(found) == {"day_shift": Decimal(0), "price": 2 * _DAY * Decimal("0.32")}
+    assert by_cause(found) == {"day_shift": Decimal(0), "price": 2 * DAY_COST * Decimal("0.32")}
 
 
 def test_lost_responses_and_a_discount() -> None:
@@ -168,7 +153,7 @@ def test_lost_responses_and_a_discount() -> None:
     found = compare(counted_day(), billed_day(tokens=tokens, factor="0.9"), gaps=[gap(1, largest=largest)])
     assert by_cause(found) == {
         "lost_responses": at("64", 4_000) + at("16", 50),
-        "price": -_worth(tokens) / 10,
+        "price": -worth(tokens) / 10,
     }
 
 

@@ -8,25 +8,22 @@ import pytest
 from tests.core.reconciliation.two_sides import (
     AUDIO_OUT,
     MONDAY,
-    SECONDS,
     TRANSCRIBES,
     TUESDAY,
     WEDNESDAY,
+    WHISPER,
     at,
     billed,
     by_cause,
     compare,
     counted,
     gap,
-    named,
     said,
 )
 
 from realtime_spend.core.line_items import Unit
 from realtime_spend.core.reconciliation import wording
 from realtime_spend.core.usage import Kind, Reported
-
-_WHISPER = named(model="gpt-realtime-whisper", version=None, part=SECONDS, price="1.02")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +77,7 @@ def test_a_price_of_what_was_free_has_no_factor() -> None:
 
 
 def test_a_price_of_a_time_is_per_minute() -> None:
-    found = compare([counted(**_WHISPER, quantity=600)], [billed(**(_WHISPER | {"price": "1.122"}), quantity=600)])
+    found = compare([counted(**WHISPER, quantity=600)], [billed(**(WHISPER | {"price": "1.122"}), quantity=600)])
     assert "600 seconds billed at 0.0187 USD per minute, estimated at 0.017 USD per minute: 1.1 times" in said(
         found, "price"
     )
@@ -94,11 +91,11 @@ def test_a_cost_without_a_quantity_stays_unexplained() -> None:
 def test_seconds_of_a_day_that_hours_state_to_a_few_places_are_shifted_all_the_same() -> None:
     """A quarter of 3,000 seconds is on the next day: 0.6250 and 1.0417 hours, which is 3,750.12 seconds."""
     found = compare(
-        [counted(day, **_WHISPER, quantity=3_000) for day in (MONDAY, TUESDAY, WEDNESDAY)],
+        [counted(day, **WHISPER, quantity=3_000) for day in (MONDAY, TUESDAY, WEDNESDAY)],
         [
-            billed(MONDAY, **_WHISPER, quantity=2_250),
-            billed(TUESDAY, **_WHISPER, quantity="3750.12"),
-            billed(WEDNESDAY, **_WHISPER, quantity=3_000),
+            billed(MONDAY, **WHISPER, quantity=2_250),
+            billed(TUESDAY, **WHISPER, quantity="3750.12"),
+            billed(WEDNESDAY, **WHISPER, quantity=3_000),
         ],
     )
     assert by_cause(found)["day_shift"] == 0

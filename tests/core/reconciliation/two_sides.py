@@ -39,6 +39,11 @@ TOKENS = {
     TEXT_IN: 10_000, TEXT_CACHED: 50_000, TEXT_OUT: 3_000, AUDIO_IN: 200_000, AUDIO_CACHED: 300_000, AUDIO_OUT: 100_000,
 }  # fmt: skip
 TRANSCRIBES: dict[str, Any] = {"model": "gpt-4o-transcribe", "version": None}
+# Transcribes too, and is billed by the hour.
+WHISPER: dict[str, Any] = {"model": "gpt-realtime-whisper", "version": None, "part": SECONDS, "price": "1.02"}
+# Other models beside that of the day.
+MINI: dict[str, Any] = {"model": "gpt-realtime-mini", "version": "2025-10-06"}
+NEWER: dict[str, Any] = {"model": "gpt-realtime-1.5", "version": "2026-02-23"}
 
 
 def at(unit_price: str | Decimal, quantity: int | str | Decimal, per: int = 1_000_000) -> Decimal:
@@ -46,6 +51,11 @@ def at(unit_price: str | Decimal, quantity: int | str | Decimal, per: int = 1_00
     return EXACT.divide(EXACT.multiply(Decimal(unit_price), Decimal(quantity)), Decimal(per)).quantize(
         Decimal("1e-12"), context=EXACT
     )
+
+
+def worth(tokens: Mapping[Part, int]) -> Decimal:
+    """What they all cost at the list price."""
+    return _sum(at(PRICES[part], quantity) for part, quantity in tokens.items())
 
 
 def counted(day: date = MONDAY, part: Part = AUDIO_IN, quantity: int | str = 1000, **others: Any) -> Estimate:
@@ -134,6 +144,11 @@ def gap(count: int = 3, kind: Kind = Kind.RESPONSE, reported: Reported = Reporte
     return Gap(kind=kind, reported=reported, count=count, **values)
 
 
+def unseen(count: int = 3, **others: Any) -> Gap:
+    """Transcriptions of a day that came without usage, which nobody knows the model of."""
+    return gap(count, **{"kind": Kind.TRANSCRIPTION, "reported": Reported.MISSING, "model": None, **others})
+
+
 @dataclass(kw_only=True)
 class Sides:
     """Both sides, compared as of long after unless said otherwise."""
@@ -217,3 +232,7 @@ def _sum(amounts: Iterable[Decimal]) -> Decimal:
     for amount in amounts:
         total = EXACT.add(total, amount)
     return total
+
+
+# What a day of TOKENS costs at the list price.
+DAY_COST = worth(TOKENS)
