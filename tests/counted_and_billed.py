@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from tests.ledger_records import response_record, write_records
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -23,37 +25,17 @@ DAY = datetime.now(UTC).date() - timedelta(days=4)
 
 def write_ledger(folder: Path) -> Path:
     """One response of a million tokens of audio, four days ago."""
-    record = {
-        "v": 1,
-        "at": f"{DAY}T10:00:00.000000Z",
-        "writer": "w",
-        "source": "openai.hook",
-        "kind": "response",
-        "provider": "openai",
-        "server": "api.openai.com",
-        "account": "proj_voice",
-        "session": "sess_1",
-        "id": "resp_1",
-        "status": "completed",
-        "usage": "reported",
-        "model": "gpt-realtime",
-        "version": "2025-08-28",
-        "requested_model": "gpt-realtime",
-        "scope": "global",
-        "region": None,
-        "raw": {"output_tokens": TOKENS, "output_token_details": {"audio_tokens": TOKENS}},
-        "quantities": {"audio.output": TOKENS},
-        "costs": {"audio.output": str(COST)},
-        "cost": str(COST),
-        "low": None,
-        "high": None,
-        "currency": "USD",
-        "rate_card": "openai@2026-11-19",
-        "attributes": {},
-    }
-    folder.mkdir()
-    (folder / f"{DAY}-w.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
-    return folder
+    response = response_record(
+        at=f"{DAY}T10:00:00.000000Z",
+        account="proj_voice",
+        version="2025-08-28",
+        raw={"output_tokens": TOKENS, "output_token_details": {"audio_tokens": TOKENS}},
+        quantities={"audio.output": TOKENS},
+        costs={"audio.output": str(COST)},
+        cost=str(COST),
+        attributes={},
+    )
+    return write_records(folder, response, name=f"{DAY}-w.jsonl")
 
 
 def write_bill(path: Path, tokens: int) -> Path:

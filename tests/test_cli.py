@@ -6,31 +6,23 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.known_usage import F1, T1, T1_COST, T3, mtok
+from tests.ledger_records import response_record, write_records
 
 from realtime_spend.terminal import Instant
 from realtime_spend.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.conftest import Answer, Run
 
 _MINI = "gpt-4o-mini-realtime-preview-2024-12-17"
-# The usage of the README: one that people were billed half of what they had worked out for.
-_FILE = Path(__file__).resolve().parents[1] / "examples" / "usage.json"
-F1: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))["usage"]
-T1: dict[str, Any] = {
-    "type": "tokens",
-    "total_tokens": 57,
-    "input_tokens": 41,
-    "output_tokens": 16,
-    "input_token_details": {"text_tokens": 15, "audio_tokens": 26},
-}
-T3: dict[str, Any] = {"type": "duration", "seconds": 9.3}
 _DONE = {"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": F1}}
 _TRANSCRIBED = {
     "type": "conversation.item.input_audio_transcription.completed",
@@ -42,13 +34,6 @@ _SESSION = {
     "type": "session.created",
     "session": {"id": "sess_1", "model": _MINI, "audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}},
 }
-
-
-def _mtok(unit_price: str, tokens: int) -> Decimal:
-    return Decimal(unit_price) * tokens / 1_000_000
-
-
-_T1_COST = _mtok("2.5", 15) + _mtok("6", 26) + _mtok("10", 16)
 
 
 def _is_one_sentence(answer: Answer) -> bool:
@@ -131,19 +116,19 @@ def test_explain_prints_seconds_with_their_price(run: Run) -> None:
 def test_explain_prices_a_whole_session_log_by_the_models_it_names(run: Run) -> None:
     log = "\n".join(map(json.dumps, [_SESSION, _DONE, _TRANSCRIBED]))
     answer = run("explain", "--json", given=log).json
-    assert Decimal(answer["total"]) == Decimal("0.0237288") + _T1_COST
+    assert Decimal(answer["total"]) == Decimal("0.0237288") + T1_COST
     assert {entry["name"] for entry in answer["naive"]} >= {"transcription_ignored"}
 
 
 def test_explain_takes_the_transcription_model_of_a_log_from_the_command_line(run: Run) -> None:
     log = json.dumps([_DONE, _TRANSCRIBED])
     answer = run("explain", "--model", _MINI, "--transcription-model", "gpt-4o-transcribe", "--json", given=log).json
-    assert Decimal(answer["total"]) == Decimal("0.0237288") + _T1_COST
+    assert Decimal(answer["total"]) == Decimal("0.0237288") + T1_COST
 
 
 def test_explain_prices_a_lone_transcription_event_by_the_model(run: Run) -> None:
     answer = run("explain", "--model", "gpt-4o-transcribe", "--json", given=json.dumps(_TRANSCRIBED)).json
-    assert Decimal(answer["total"]) == _T1_COST
+    assert Decimal(answer["total"]) == T1_COST
 
 
 def test_explain_says_that_a_rate_is_contested(run: Run) -> None:
@@ -183,8 +168,8 @@ def test_explain_prints_both_bounds_of_an_inexact_cost(run: Run) -> None:
         "output_tokens": 0,
         "input_token_details": {"text_tokens": 2_000, "audio_tokens": 1_000, "cached_tokens": 600},
     }
-    high = _mtok("4", 1_400) + _mtok("0.4", 600) + _mtok("32", 1_000)
-    low = _mtok("4", 2_000) + _mtok("0.4", 600) + _mtok("32", 400)
+    high = mtok("4", 1_400) + mtok("0.4", 600) + mtok("32", 1_000)
+    low = mtok("4", 2_000) + mtok("0.4", 600) + mtok("32", 400)
     answer = run("explain", "--model", "gpt-realtime", "--json", given=json.dumps(unsplit)).json
     assert (Decimal(answer["high"]), Decimal(answer["low"])) == (high, low)
     assert answer["total"] == answer["high"]
@@ -210,9 +195,9 @@ def test_explain_takes_scope_and_region_of_the_contract(run: Run) -> None:
     azure = ("explain", "--model", "gpt-realtime-2025-08-28", "--provider", "azure.ai.openai", "--json")
     regional = run(*azure, "--scope", "regional", "--region", "northeurope", given=json.dumps(F1))
     assert regional.status == 0
-    assert Decimal(regional.json["line_items"][-1]["cost"]) == _mtok("84.48", 1019)
+    assert Decimal(regional.json["line_items"][-1]["cost"]) == mtok("84.48", 1019)
     datazone = run(*azure, "--scope", "datazone", given=json.dumps(F1))
-    assert Decimal(datazone.json["line_items"][-1]["cost"]) == _mtok("70.4", 1019)
+    assert Decimal(datazone.json["line_items"][-1]["cost"]) == mtok("70.4", 1019)
 
 
 def test_help_shows_the_defaults_as_they_are_written(run: Run) -> None:
@@ -289,7 +274,7 @@ def test_your_own_card_wins_over_ours_part_by_part(run: Run, tmp_path: Path) -> 
     card = tmp_path / "own.toml"
     card.write_text(_CARD + '[[rate]]\nmodel = "gpt-4o-mini-realtime-preview"\naudio = { output = "10" }\n')
     answer = run("explain", "--model", _MINI, "--json", given=json.dumps(F1), REALTIME_SPEND_RATE_CARDS=str(card))
-    assert Decimal(answer.json["total"]) == Decimal("0.0237288") - _mtok("20", 1019) + _mtok("10", 1019)
+    assert Decimal(answer.json["total"]) == Decimal("0.0237288") - mtok("20", 1019) + mtok("10", 1019)
 
 
 def test_your_discount_is_taken_off_our_rates(run: Run, tmp_path: Path) -> None:
@@ -358,38 +343,10 @@ def test_a_wrong_setting_is_said_on_standard_error_and_the_answer_stays_whole(
 
 
 def _record(number: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "v": 1,
-        "at": "2026-11-18T10:00:00.000000Z",
-        "writer": "w",
-        "source": "openai.hook",
-        "kind": "response",
-        "provider": "openai",
-        "server": "api.openai.com",
-        "account": None,
-        "session": "sess_1",
-        "id": f"resp_{number}",
-        "status": "completed",
-        "usage": "reported",
-        "model": "gpt-realtime",
-        "version": None,
-        "requested_model": "gpt-realtime",
-        "scope": "global",
-        "region": None,
-        "raw": None,
-        "quantities": {"text.input": 1_000, "audio.output": 500},
-        "costs": {"text.input": "0.004", "audio.output": "0.032"},
-        "cost": "0.036",
-        "low": None,
-        "high": None,
-        "currency": "USD",
-        "rate_card": "openai@2026-11-19",
-        "attributes": {"tenant": "acme"},
-        **changes,
-    }
+    return response_record(**{"id": f"resp_{number}", **changes})
 
 
-_COST = _mtok("4", 1_000) + _mtok("64", 500)
+_COST = mtok("4", 1_000) + mtok("64", 500)
 _NOTHING: dict[str, Any] = {"quantities": {}, "costs": {}, "cost": None, "currency": None}
 _UNPRICED: dict[str, Any] = {
     "model": "gpt-surprise",
@@ -401,14 +358,7 @@ _UNPRICED: dict[str, Any] = {
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Callable[..., Path]:
-    def write(*records: dict[str, Any] | str) -> Path:
-        folder = tmp_path / "ledger"
-        folder.mkdir()
-        lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
-        (folder / "2026-11-18-w.jsonl").write_text("\n".join(lines) + "\n")
-        return folder
-
-    return write
+    return partial(write_records, tmp_path / "ledger")
 
 
 def test_report_adds_up_by_day_and_model_unless_told_otherwise(run: Run, ledger: Callable[..., Path]) -> None:

@@ -6,11 +6,14 @@ import base64
 import contextlib
 import json
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
+from tests.known_usage import mtok
+from tests.ledger_records import response_record, write_records
 from websockets.sync.client import connect
 
 from realtime_spend import RealtimeInstrumentor, attributed
@@ -42,10 +45,6 @@ name = "own"
 date = 2026-11-01
 currency = "USD"
 """
-
-
-def _mtok(unit_price: str, tokens: int) -> Decimal:
-    return Decimal(unit_price) * tokens / 1_000_000
 
 
 # --- Ledgers of real sessions ----------------------------------------------------------------------------------------
@@ -214,7 +213,7 @@ def test_each_line_of_the_copy_is_its_quantities_at_the_rates_of_the_card(
     assert len(changed) >= 4
     for old, new in changed:
         assert (new["provider"], new["model"]) == ("openai", "gpt-realtime")
-        assert Decimal(new["costs"]["audio.output"]) == _mtok("50", new["quantities"]["audio.output"])
+        assert Decimal(new["costs"]["audio.output"]) == mtok("50", new["quantities"]["audio.output"])
         assert {**new["costs"], "audio.output": None} == {**old["costs"], "audio.output": None}
         assert Decimal(new["cost"]) == sum(map(Decimal, new["costs"].values()))
         assert new["rate_card"] == "own@2026-11-01+openai@2026-11-19"
@@ -223,52 +222,25 @@ def test_each_line_of_the_copy_is_its_quantities_at_the_rates_of_the_card(
 # --- Records at the edge of a rate change ----------------------------------------------------------------------------
 
 
+_TEXT: dict[str, Any] = {
+    "raw": {"input_tokens": 1_000, "output_tokens": 0, "input_token_details": {"text_tokens": 1_000}},
+    "quantities": {"text.input": 1_000},
+    "costs": {"text.input": "0.004"},
+    "cost": "0.004",
+}
+
+
 def _record(number: int, at: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "v": 1,
-        "at": at,
-        "writer": "w",
-        "source": "openai.hook",
-        "kind": "response",
-        "provider": "openai",
-        "server": "api.openai.com",
-        "account": None,
-        "session": "sess_1",
-        "id": f"resp_{number}",
-        "status": "completed",
-        "usage": "reported",
-        "model": "gpt-realtime",
-        "version": None,
-        "requested_model": "gpt-realtime",
-        "scope": "global",
-        "region": None,
-        "raw": {"input_tokens": 1_000, "output_tokens": 0, "input_token_details": {"text_tokens": 1_000}},
-        "quantities": {"text.input": 1_000},
-        "costs": {"text.input": "0.004"},
-        "cost": "0.004",
-        "low": None,
-        "high": None,
-        "currency": "USD",
-        "rate_card": "openai@2026-11-19",
-        "attributes": {"tenant": "acme"},
-        **changes,
-    }
+    return response_record(**{"id": f"resp_{number}", "at": at, **_TEXT, **changes})
 
 
-_OLD, _NEW = _mtok("4", 1_000), _mtok("5", 1_000)
+_OLD, _NEW = mtok("4", 1_000), mtok("5", 1_000)
 _UNPRICED: dict[str, Any] = {"costs": {"text.input": None}, "cost": None, "currency": None, "rate_card": None}
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Callable[..., Path]:
-    def write(*records: dict[str, Any] | str) -> Path:
-        folder = tmp_path / "ledger"
-        folder.mkdir(exist_ok=True)
-        lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
-        (folder / "2026-11-18-w.jsonl").write_text("\n".join(lines) + "\n")
-        return folder
-
-    return write
+    return partial(write_records, tmp_path / "ledger")
 
 
 @pytest.fixture
@@ -379,7 +351,7 @@ def test_a_usage_of_several_records_counts_once_and_by_the_better_one_on_each_si
     output = folder.parent / "copy"
     [total] = run("reprice", folder, "--deployments", said, "--output", output, "--json").json["totals"]
     assert (total["usages"], total["changed"]) == (1, 1)
-    assert Decimal(total["after"]["cost"]) == _mtok("4.4", 1_000)
+    assert Decimal(total["after"]["cost"]) == mtok("4.4", 1_000)
     [reported] = run("report", output, "--json").json["totals"]
     assert (reported["usages"], reported["cost"]) == (1, total["after"]["cost"])
 

@@ -19,6 +19,7 @@ from opentelemetry import baggage, context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from tests.known_usage import mtok
 from websockets.asyncio.server import ServerConnection, serve
 
 from realtime_spend import RealtimeInstrumentor, attributed
@@ -46,10 +47,6 @@ _OUTPUT = "gen_ai.client.inference.usage.output_tokens"
 _SAID = "gen_ai.response.model"
 
 
-def _mtok(unit_price: str, tokens: int) -> Decimal:
-    return Decimal(unit_price) * tokens / 1_000_000
-
-
 def _session(model: str = "gpt-realtime", transcription: str | None = None, session_id: str = "sess_1") -> Any:
     session: dict[str, Any] = {"id": session_id, "model": model}
     if transcription:
@@ -64,7 +61,7 @@ _TEXT: dict[str, Any] = {
     "input_token_details": {"text_tokens": 200},
     "output_token_details": {"audio_tokens": 100},
 }
-_TEXT_COST = _mtok("4", 200) + _mtok("64", 100)
+_TEXT_COST = mtok("4", 200) + mtok("64", 100)
 
 
 def _created(number: int = 1) -> Any:
@@ -238,11 +235,11 @@ async def test_a_session_is_counted_to_the_last_token_and_dollar(
     assert counted == [
         (
             {**common, "gen_ai.token.modality": "text", "realtime_spend.component": "input"},
-            float(_mtok("4", 200)),
+            float(mtok("4", 200)),
         ),
         (
             {**common, "gen_ai.token.modality": "audio", "realtime_spend.component": "output"},
-            float(_mtok("64", 100)),
+            float(mtok("64", 100)),
         ),
     ]
     assert seen.value(_INPUT, {"gen_ai.token.modality": "text"}) == 200
@@ -426,7 +423,7 @@ async def test_a_deployment_that_is_said_is_priced_at_its_scope(
     await service.talk(_session("voice-prod"), _done(), path=_AZURE)
     found = {"realtime_spend.scope": "datazone", "realtime_spend.model": "gpt-realtime"}
     assert seen.value(_COST, {**found, "gen_ai.token.modality": "audio", "realtime_spend.component": "output"}) == (
-        float(_mtok("70.4", 100))
+        float(mtok("70.4", 100))
     )
     assert seen.points(_ERRORS) == []
 

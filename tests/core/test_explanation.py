@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.known_usage import F1, T1, T1_COST, T3, mtok
 
 from realtime_spend.core.card_format import parse_card
 from realtime_spend.core.explanation import Assumptions, Explanation, explain
@@ -20,30 +20,11 @@ from realtime_spend.rate_cards import load_book
 Explain = Callable[..., Explanation]
 _AT = datetime(2026, 11, 18, 10, tzinfo=UTC)
 _MINI = "gpt-4o-mini-realtime-preview-2024-12-17"
-# The usage of the README: one that people were billed half of what they had worked out for.
-_FILE = Path(__file__).resolve().parents[2] / "examples" / "usage.json"
-F1: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))["usage"]
-T1: dict[str, Any] = {
-    "type": "tokens",
-    "total_tokens": 57,
-    "input_tokens": 41,
-    "output_tokens": 16,
-    "input_token_details": {"text_tokens": 15, "audio_tokens": 26},
-}
-T3: dict[str, Any] = {"type": "duration", "seconds": 9.3}
-
-
-def _mtok(unit_price: str, tokens: int) -> Decimal:
-    return Decimal(unit_price) * tokens / 1_000_000
 
 
 def _f1() -> Decimal:
-    text = _mtok("0.6", 5378 - 5376) + _mtok("0.3", 5376) + _mtok("2.4", 250)
-    return text + _mtok("10", 2845 - 2816) + _mtok("0.3", 2816) + _mtok("20", 1019)
-
-
-def _t1() -> Decimal:
-    return _mtok("2.5", 15) + _mtok("6", 26) + _mtok("10", 16)
+    text = mtok("0.6", 5378 - 5376) + mtok("0.3", 5376) + mtok("2.4", 250)
+    return text + mtok("10", 2845 - 2816) + mtok("0.3", 2816) + mtok("20", 1019)
 
 
 def _done(usage: object, response_id: str = "resp_1") -> dict[str, Any]:
@@ -101,12 +82,12 @@ def test_a_usage_costs_the_same_in_whatever_it_is_wrapped(value: object, explain
     assert (found.low, found.high, found.currency, found.usages) == (None, None, "USD", 1)
     assert found.problems == ()
     assert _lines(found) == {
-        "text.input": (2, _mtok("0.6", 2)),
-        "text.cached_input": (5376, _mtok("0.3", 5376)),
-        "text.output": (250, _mtok("2.4", 250)),
-        "audio.input": (29, _mtok("10", 29)),
-        "audio.cached_input": (2816, _mtok("0.3", 2816)),
-        "audio.output": (1019, _mtok("20", 1019)),
+        "text.input": (2, mtok("0.6", 2)),
+        "text.cached_input": (5376, mtok("0.3", 5376)),
+        "text.output": (250, mtok("2.4", 250)),
+        "audio.input": (29, mtok("10", 29)),
+        "audio.cached_input": (2816, mtok("0.3", 2816)),
+        "audio.output": (1019, mtok("20", 1019)),
     }
     assert {line.model for line in found.lines} == {"gpt-4o-mini-realtime-preview"}
     assert found.card is not None
@@ -115,9 +96,9 @@ def test_a_usage_costs_the_same_in_whatever_it_is_wrapped(value: object, explain
 
 def test_the_common_wrong_sums_are_those_that_people_arrive_at(explained: Explain) -> None:
     found = explained(F1, model=_MINI)
-    ignored = _mtok("0.6", 5378) + _mtok("2.4", 250) + _mtok("10", 2845) + _mtok("20", 1019)
-    cached = _mtok("0.3", 5376) + _mtok("0.3", 2816)
-    text_alone = _mtok("0.6", 2 + 29) + _mtok("0.3", 5376 + 2816) + _mtok("2.4", 250 + 1019)
+    ignored = mtok("0.6", 5378) + mtok("2.4", 250) + mtok("10", 2845) + mtok("20", 1019)
+    cached = mtok("0.3", 5376) + mtok("0.3", 2816)
+    text_alone = mtok("0.6", 2 + 29) + mtok("0.3", 5376 + 2816) + mtok("2.4", 250 + 1019)
     assert ignored == Decimal("0.0526568")
     assert _naive(found) == {
         "cache_ignored": ignored,
@@ -139,9 +120,9 @@ def test_reasoning_counted_twice_is_a_wrong_sum(explained: Explain) -> None:
         "output_token_details": {"text_tokens": 40, "reasoning_tokens": 30},
     }
     found = explained(usage, model="gpt-realtime-2.1")
-    right = _mtok("4", 60) + _mtok("24", 40)
+    right = mtok("4", 60) + mtok("24", 40)
     assert found.total == right
-    assert _naive(found) == {"reasoning_added": right + _mtok("24", 30)}
+    assert _naive(found) == {"reasoning_added": right + mtok("24", 30)}
 
 
 def test_leaving_the_transcriptions_out_is_a_wrong_sum(explained: Explain) -> None:
@@ -162,11 +143,11 @@ def test_a_part_without_a_text_rate_leaves_no_sum_at_text_rates(explained: Expla
 
 def test_a_log_is_priced_with_the_models_that_it_names(explained: Explain) -> None:
     found = explained(_session(_MINI, "gpt-4o-transcribe"), _done(F1), _transcribed(T1), _done(F1, "resp_2"))
-    assert found.total == _f1() + _f1() + _t1()
+    assert found.total == _f1() + _f1() + T1_COST
     assert found.usages == 3
     assert {line.model for line in found.lines} == {"gpt-4o-mini-realtime-preview", "gpt-4o-transcribe"}
     first = found.lines[0]
-    assert (str(first.part), first.cost) == ("text.input", _mtok("0.6", 2 + 2))
+    assert (str(first.part), first.cost) == ("text.input", mtok("0.6", 2 + 2))
     assert first.quantity == 2 + 2
 
 
@@ -188,25 +169,25 @@ def test_a_running_total_is_not_added_up_and_a_delegated_model_keeps_its_name(ex
 def test_the_asker_knows_the_models_better_than_the_log(explained: Explain) -> None:
     log = [_session("gpt-realtime", "whisper-1"), _done(F1), _transcribed(T1)]
     found = explained(*log, model=_MINI, transcription_model="gpt-4o-transcribe")
-    assert found.total == _f1() + _t1()
+    assert found.total == _f1() + T1_COST
 
 
 def test_the_model_prices_a_lone_transcription_event_but_none_in_a_log(explained: Explain) -> None:
-    assert explained(_transcribed(T1), model="gpt-4o-transcribe").total == _t1()
-    assert explained(T1, model="gpt-4o-transcribe").total == _t1()
+    assert explained(_transcribed(T1), model="gpt-4o-transcribe").total == T1_COST
+    assert explained(T1, model="gpt-4o-transcribe").total == T1_COST
     log = explained(_done(F1), _transcribed(T1), model=_MINI)
     assert log.total == _f1()
     assert _kinds(log) == ["model_not_named"]
 
 
 def test_the_transcription_model_prices_transcriptions_bare_ones_too(explained: Explain) -> None:
-    assert explained(T1, transcription_model="gpt-4o-transcribe").total == _t1()
+    assert explained(T1, transcription_model="gpt-4o-transcribe").total == T1_COST
     assert explained(T1, T3, transcription_model="whisper-1").usages == 2
 
 
 def test_a_bare_usage_without_a_type_is_a_transcription_if_its_model_transcribes(explained: Explain) -> None:
     usage = {key: value for key, value in T1.items() if key != "type"}
-    assert explained(usage, model="gpt-4o-transcribe").total == _t1()
+    assert explained(usage, model="gpt-4o-transcribe").total == T1_COST
 
 
 def test_seconds_are_priced_by_time(explained: Explain) -> None:
@@ -270,14 +251,14 @@ def test_an_alias_of_versions_with_different_rates_is_not_priced_at_random(book:
 def test_the_region_sets_the_price_on_the_scope_regional(explained: Explain) -> None:
     model, azure = "gpt-realtime-2025-08-28", Provider.AZURE
     found = explained(F1, model=model, provider=azure, scope=Scope.REGIONAL, region="northeurope")
-    assert _lines(found)["audio.output"] == (1019, _mtok("84.48", 1019))
+    assert _lines(found)["audio.output"] == (1019, mtok("84.48", 1019))
     assert explained(F1, model=model, provider=azure).total == explained(F1, model="gpt-realtime").total
 
 
 def test_a_deployment_is_priced_as_what_it_runs(explained: Explain) -> None:
     deployment = Deployment(model="gpt-realtime", version="2025-08-28", scope=Scope.DATAZONE)
     found = explained(F1, model="voice-prod", provider=Provider.AZURE, deployments={"voice-prod": deployment})
-    assert _lines(found)["audio.output"] == (1019, _mtok("70.4", 1019))
+    assert _lines(found)["audio.output"] == (1019, mtok("70.4", 1019))
     assert {line.model for line in found.lines} == {"gpt-realtime"}
 
 
@@ -341,8 +322,8 @@ def test_a_cache_without_its_split_gives_the_dearest_total_and_both_bounds(expla
     found = explained(_done(unsplit), _done(F1, "resp_2"), model="gpt-realtime")
     exact = explained(F1, model="gpt-realtime").total
     assert exact is not None
-    assert found.high == found.total == _mtok("4", 1_400) + _mtok("0.4", 600) + _mtok("32", 1_000) + exact
-    assert found.low == _mtok("4", 2_000) + _mtok("0.4", 600) + _mtok("32", 400) + exact
+    assert found.high == found.total == mtok("4", 1_400) + mtok("0.4", 600) + mtok("32", 1_000) + exact
+    assert found.low == mtok("4", 2_000) + mtok("0.4", 600) + mtok("32", 400) + exact
 
 
 def test_a_usage_beside_an_interval_that_has_no_price_adds_nothing_to_its_bounds(explained: Explain) -> None:
@@ -353,8 +334,8 @@ def test_a_usage_beside_an_interval_that_has_no_price_adds_nothing_to_its_bounds
         "input_token_details": {"text_tokens": 20, "audio_tokens": 10, "cached_tokens": 5},
     }
     found = explained(_session("gpt-realtime"), _done(unsplit), _transcribed(T1))
-    assert found.high == _mtok("4", 15) + _mtok("0.4", 5) + _mtok("32", 10)
-    assert found.low == _mtok("4", 20) + _mtok("0.4", 5) + _mtok("32", 5)
+    assert found.high == mtok("4", 15) + mtok("0.4", 5) + mtok("32", 10)
+    assert found.low == mtok("4", 20) + mtok("0.4", 5) + mtok("32", 5)
 
 
 def test_rates_in_several_currencies_do_not_add_up_to_a_total(book: RateBook) -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.known_usage import mtok
 
 from realtime_spend.core.card_format import parse_card
 from realtime_spend.core.connection import Connection
@@ -24,10 +25,6 @@ from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.rate_cards import load_book
 
 _AT = datetime(2026, 11, 22, tzinfo=UTC)
-
-
-def _mtok(rate: str, tokens: int) -> Decimal:
-    return Decimal(rate) * tokens / 1_000_000
 
 
 def _endpoint(query: str, port: int = 443, path: str = "/v1/realtime") -> Endpoint:
@@ -97,8 +94,8 @@ def test_what_the_total_leaves_for_the_other_side_is_counted_there() -> None:
     assert amounts.tokens.output == {Modality.UNKNOWN: 200}
     prices = load_book().prices(Sku(provider=Provider.OPENAI, model="gpt-realtime"), _AT)
     priced = price(amounts, prices)
-    assert priced.low == _mtok("4", 100) + _mtok("16", 200)
-    assert priced.high == _mtok("4", 100) + _mtok("64", 200)
+    assert priced.low == mtok("4", 100) + mtok("16", 200)
+    assert priced.high == mtok("4", 100) + mtok("64", 200)
 
 
 def _own(**tables: Any) -> RateBook:
@@ -161,13 +158,13 @@ def test_what_the_asker_says_of_the_scope_goes_before_the_deployment_map() -> No
     deployments = {"gpt-realtime": Deployment(scope=Scope.DATAZONE)}
     usage = {"input_tokens": 10, "output_tokens": 0, "input_token_details": {"text_tokens": 10}}
     azure = {"model": "gpt-realtime", "provider": Provider.AZURE}
-    assert _explained(usage, deployments, **azure).total == _mtok("4.4", 10)
-    assert _explained(usage, deployments, scope=Scope.GLOBAL, **azure).total == _mtok("4", 10)
+    assert _explained(usage, deployments, **azure).total == mtok("4.4", 10)
+    assert _explained(usage, deployments, scope=Scope.GLOBAL, **azure).total == mtok("4", 10)
 
 
 def test_no_wrong_sum_is_held_against_a_total_that_is_not_whole() -> None:
     details = {"text_tokens": 10, "image_tokens": 40, "cached_tokens": 5, "cached_tokens_details": {"text_tokens": 5}}
     usage = {"input_tokens": 50, "output_tokens": 0, "input_token_details": details}
     explanation = _explained(usage, model="gpt-4o-mini-realtime-preview")
-    assert explanation.total == _mtok("0.6", 5) + _mtok("0.3", 5)
+    assert explanation.total == mtok("0.6", 5) + mtok("0.3", 5)
     assert explanation.naive == ()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.ledger_records import response_record, write_records
 
 from realtime_spend.core import money
 from realtime_spend.core.line_items import Component, Modality, Part, Provider, Scope
@@ -30,40 +31,18 @@ AUDIO_CACHED = Part(Modality.AUDIO, Component.CACHED_INPUT)
 AUDIO_OUTPUT = Part(Modality.AUDIO, Component.OUTPUT)
 # Of gpt-realtime, per token.
 PRICES = {TEXT_INPUT: "0.000004", TEXT_CACHED: "0.0000004", AUDIO_INPUT: "0.000032", AUDIO_CACHED: "0.0000004"}
-
-
-def record(**changes: Any) -> dict[str, Any]:
-    known = {
-        "v": 1,
-        "at": "2026-11-18T10:00:00Z",
-        "kind": "response",
-        "provider": "openai",
-        "server": "api.openai.com",
-        "account": "proj_1",
-        "session": "sess_1",
-        "id": "resp_1",
-        "usage": "reported",
-        "model": "gpt-realtime",
-        "version": "2025-08-28",
-        "scope": "global",
-        "quantities": {"text.input": 4, "audio.output": 6},
-        "costs": {"text.input": "0.000016", "audio.output": "0.000384"},
-        "cost": "0.0004",
-        "low": None,
-        "high": None,
-        "currency": "USD",
-    }
-    return {**known, **changes}
-
-
-def written(folder: Path, *records: dict[str, Any] | str) -> Path:
-    lines = [one if isinstance(one, str) else json.dumps(one) for one in records]
-    (folder / "2026-11-18-w.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
+record = partial(
+    response_record,
+    account="proj_1",
+    version="2025-08-28",
+    quantities={"text.input": 4, "audio.output": 6},
+    costs={"text.input": "0.000016", "audio.output": "0.000384"},
+    cost="0.0004",
+)
 
 
 def test_usages_of_a_day_and_a_part_are_added_up_and_days_are_kept_apart(tmp_path: Path) -> None:
-    folder = written(
+    folder = write_records(
         tmp_path,
         record(),
         record(id="resp_2", at="2026-11-18T23:59:59.999999Z"),
@@ -89,13 +68,13 @@ def test_usages_of_a_day_and_a_part_are_added_up_and_days_are_kept_apart(tmp_pat
 
 def test_only_the_days_that_are_asked_for_are_counted_both_ends_included(tmp_path: Path) -> None:
     days = [record(id=f"resp_{day}", at=f"2026-11-{day}T12:00:00Z") for day in (16, 17, 18, 19)]
-    found = ledger_estimates(written(tmp_path, *days), first=date(2026, 11, 17), last=date(2026, 11, 18))
+    found = ledger_estimates(write_records(tmp_path, *days), first=date(2026, 11, 17), last=date(2026, 11, 18))
     assert {item.day.day for item in found.items} == {17, 18}
 
 
 def test_what_no_card_prices_is_unpriced_and_never_costs_nothing(tmp_path: Path) -> None:
     quantities = {"text.input": 4, "audio.output": 6}
-    folder = written(
+    folder = write_records(
         tmp_path,
         record(),
         record(id="resp_2", costs={"text.input": "0.000016", "audio.output": None}, cost="0.000016"),
@@ -112,7 +91,7 @@ def test_what_no_card_prices_is_unpriced_and_never_costs_nothing(tmp_path: Path)
 
 def test_usages_without_numbers_are_counted_beside_the_largest_that_have_some(tmp_path: Path) -> None:
     empty: dict[str, Any] = {"quantities": {}, "costs": {}, "cost": None, "currency": None}
-    folder = written(
+    folder = write_records(
         tmp_path,
         record(),
         record(id="resp_2", quantities={"text.input": 9}, costs={"text.input": "0.000036"}, cost="0.000036"),
@@ -134,7 +113,7 @@ def test_usages_without_numbers_are_counted_beside_the_largest_that_have_some(tm
 
 def test_what_was_lost_without_a_model_or_a_scope_can_have_been_as_large_as_any(tmp_path: Path) -> None:
     empty: dict[str, Any] = {"quantities": {}, "costs": {}, "cost": None, "currency": None, "usage": "lost"}
-    folder = written(
+    folder = write_records(
         tmp_path,
         record(),
         record(id="resp_2", model="gpt-realtime-mini", quantities={"audio.output": 99}, costs={"audio.output": None}),
@@ -149,7 +128,7 @@ def test_what_was_lost_without_a_model_or_a_scope_can_have_been_as_large_as_any(
 
 
 def test_what_cannot_be_read_or_has_no_bill_is_said_and_the_rest_is_counted(tmp_path: Path) -> None:
-    folder = written(
+    folder = write_records(
         tmp_path,
         '{"v": 1, "at": "2026',
         record(),
@@ -191,7 +170,8 @@ def unsplit(text: int, audio: int, text_cached: int, audio_cached: int) -> dict[
 
 def test_what_the_others_have_no_room_for_is_the_least_that_a_modality_has_of_the_cache(tmp_path: Path) -> None:
     # 64 cached tokens of 40 text and 100 audio: text has 0 to 40 of them, audio 24 to 64.
-    found = {i.part: i for i in ledger_estimates(written(tmp_path, unsplit(40, 100, 40, 24)), book=load_book()).items}
+    ledger = write_records(tmp_path, unsplit(40, 100, 40, 24))
+    found = {one.part: one for one in ledger_estimates(ledger, book=load_book()).items}
     assert (found[TEXT_CACHED].low, found[TEXT_CACHED].high) == (Decimal(0), 40 * Decimal("0.0000004"))
     assert (found[TEXT_INPUT].low, found[TEXT_INPUT].high) == (Decimal(0), 40 * Decimal("0.000004"))
     assert (found[AUDIO_CACHED].low, found[AUDIO_CACHED].high) == (24 * Decimal("0.0000004"), 64 * Decimal("0.0000004"))

@@ -4,9 +4,11 @@ import itertools
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.ledger_records import response_record
 
 from realtime_spend.core.usage import Reported
 from realtime_spend.estimates.ledger import ledger_size, parse_entry, read_ledger
@@ -15,38 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FROM_WORST_TO_BEST = ["lost", "missing", "estimated", "reported"]
-
-
-def _record(**changes: Any) -> dict[str, Any]:
-    return {
-        "v": 1,
-        "at": "2026-11-18T10:00:00.123456Z",
-        "writer": "w",
-        "source": "openai.hook",
-        "kind": "response",
-        "provider": "openai",
-        "server": "api.openai.com",
-        "account": None,
-        "session": "sess_1",
-        "id": "resp_1",
-        "status": "completed",
-        "usage": "reported",
-        "model": "gpt-realtime",
-        "version": "2025-08-28",
-        "requested_model": "gpt-realtime",
-        "scope": "global",
-        "region": None,
-        "raw": {"total_tokens": 10},
-        "quantities": {"text.input": 4, "audio.output": 6},
-        "costs": {"text.input": "0.000016", "audio.output": None},
-        "cost": "0.000016",
-        "low": None,
-        "high": None,
-        "currency": "USD",
-        "rate_card": "openai@2026-11-19",
-        "attributes": {"tenant": "acme"},
-        **changes,
-    }
+_record = partial(
+    response_record,
+    at="2026-11-18T10:00:00.123456Z",
+    version="2025-08-28",
+    raw={"total_tokens": 10},
+    quantities={"text.input": 4, "audio.output": 6},
+    costs={"text.input": "0.000016", "audio.output": None},
+    cost="0.000016",
+)
 
 
 def _line(**changes: Any) -> bytes:

@@ -4,6 +4,7 @@ import decimal
 from decimal import Decimal
 
 import pytest
+from tests.known_usage import mtok
 
 from realtime_spend.simulator import Provider, Scope
 from realtime_spend.simulator.models import SNAPSHOTS, Sku
@@ -14,10 +15,6 @@ def _sku(
     model: str, version: str | None = None, scope: Scope = Scope.GLOBAL, provider: Provider = Provider.AZURE
 ) -> Sku:
     return Sku(provider=provider, model=model, version=version, scope=scope)
-
-
-def _mtok(price: str, tokens: int) -> Decimal:
-    return Decimal(price) * tokens / 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -35,18 +32,18 @@ def _mtok(price: str, tokens: int) -> Decimal:
     ],
 )
 def test_a_component_costs_its_price_per_million_tokens(model: str, component: str, price: str) -> None:
-    assert cost_of(_sku(model), component, 1_234) == _mtok(price, 1_234)
+    assert cost_of(_sku(model), component, 1_234) == mtok(price, 1_234)
 
 
 def test_a_snapshot_can_cost_something_else_than_its_family() -> None:
     old = _sku("gpt-4o-realtime-preview", "2024-10-01")
     new = _sku("gpt-4o-realtime-preview", "2024-12-17")
-    assert cost_of(old, "audio.input", 10) == _mtok("100", 10)
-    assert cost_of(new, "audio.input", 10) == _mtok("40", 10)
+    assert cost_of(old, "audio.input", 10) == mtok("100", 10)
+    assert cost_of(new, "audio.input", 10) == mtok("40", 10)
 
 
 def test_an_azure_data_zone_costs_a_tenth_more() -> None:
-    assert cost_of(_sku("gpt-realtime", scope=Scope.DATAZONE), "audio.input", 7) == _mtok("32", 7) * Decimal("1.10")
+    assert cost_of(_sku("gpt-realtime", scope=Scope.DATAZONE), "audio.input", 7) == mtok("32", 7) * Decimal("1.10")
 
 
 @pytest.mark.parametrize("scope", [Scope.REGIONAL, Scope.PROVISIONED])
