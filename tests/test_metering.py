@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from opentelemetry import baggage, context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from tests.forked import forks, in_a_child
 from tests.known_usage import mtok
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -834,26 +834,6 @@ def test_no_method_of_a_watcher_raises(
 # Forks
 
 
-def _in_a_child(work: Callable[[], Any]) -> Any:
-    """Run `work` in a forked child and return what it returns."""
-    source, drain = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(drain, json.dumps(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(drain)
-    with os.fdopen(source, "rb") as answer:
-        text = answer.read()
-    os.waitpid(child, 0)
-    assert text, "the child failed"
-    return json.loads(text)
-
-
-forks = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-
-
 @forks
 async def test_a_forked_child_counts_from_zero_into_a_file_of_its_own(
     service: Service, instrument: Callable[..., None], seen: Any, tmp_path: Path
@@ -869,7 +849,7 @@ async def test_a_forked_child_counts_from_zero_into_a_file_of_its_own(
             _feed(events, _done(2))
             return [before, seen.value(_USAGES, {"realtime_spend.usage": "reported"}), _active(seen)]
 
-        before, counted, active = _in_a_child(work)
+        before, counted, active = in_a_child(work)
         assert (before, counted, active) == ([], 1, 0)
         assert seen.value(_USAGES, {"realtime_spend.usage": "reported"}) == 1
         assert seen.value(_ACTIVE, {_SAID: "gpt-realtime"}) == 1
@@ -902,7 +882,7 @@ def test_a_child_that_is_forked_after_we_left_does_not_repeat_its_parents_totals
         series.add(_USAGES, (), 100)
     RealtimeInstrumentor().uninstrument()
     gc.collect()
-    assert _in_a_child(lambda: seen.value(_USAGES)) is None
+    assert in_a_child(lambda: seen.value(_USAGES)) is None
 
 
 @forks
@@ -930,7 +910,7 @@ def test_a_child_that_reports_deltas_reports_what_it_counted_itself(metering: Me
         return [getattr(point, "value", None) for point in metric.data.data_points]
 
     assert add(100) == [100]
-    assert _in_a_child(lambda: add(10)) == [10]
+    assert in_a_child(lambda: add(10)) == [10]
     assert kept is not metering
 
 

@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.forked import forks, in_a_child
 
 from realtime_spend.sinks.ledger import Ledger
 
@@ -198,22 +199,16 @@ def test_many_threads_write_whole_lines(ledger: Ledger, folder: Path) -> None:
     assert sorted(_ids(folder)) == sorted(f"resp_{number}" for number in range(800))
 
 
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@forks
 def test_a_forked_child_is_another_writer_with_a_file_of_its_own(ledger: Ledger, folder: Path) -> None:
     ledger.append(*_record(0))
-    source, drain = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            ledger.begin_anew()
-            error = ledger.append(*_record(1))
-            os.write(drain, json.dumps([ledger.writer, error is None]).encode())
-        finally:
-            os._exit(0)
-    os.close(drain)
-    with os.fdopen(source, "rb") as answer:
-        writer, was_written = json.loads(answer.read())
-    os.waitpid(child, 0)
+
+    def work() -> Any:
+        ledger.begin_anew()
+        error = ledger.append(*_record(1))
+        return [ledger.writer, error is None]
+
+    writer, was_written = in_a_child(work)
     ledger.append(*_record(2))
     assert was_written
     assert writer != ledger.writer

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import decimal
 import gc
-import json
-import os
 import weakref
 from decimal import Decimal
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, InMemoryMetricReader, Sum
+from tests.forked import forks, in_a_child
 
 from realtime_spend.sinks import metrics as module
 from realtime_spend.sinks.metrics import Metrics, metrics_of
@@ -207,24 +206,7 @@ def test_the_two_hundred_and_first_value_of_a_key_becomes_other(metrics: Metrics
     assert metrics.bounded("team", "tenant-200") == "tenant-200"
 
 
-def _in_a_child(work: Any) -> Any:
-    """Run `work` in a forked child and return what it returns."""
-    source, drain = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(drain, json.dumps(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(drain)
-    with os.fdopen(source, "rb") as answer:
-        text = answer.read()
-    os.waitpid(child, 0)
-    assert text, "the child failed"
-    return json.loads(text)
-
-
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@forks
 def test_a_child_that_begins_anew_counts_from_zero_and_the_parent_keeps_its_totals(metrics: Metrics, seen: Any) -> None:
     _add(metrics, "realtime_spend.usages", 100)
     _add(metrics, "realtime_spend.cost", Decimal(5))
@@ -237,13 +219,13 @@ def test_a_child_that_begins_anew_counts_from_zero_and_the_parent_keeps_its_tota
         _add(metrics, "realtime_spend.usages", 10)
         return [before, seen.points("realtime_spend.usages")]
 
-    assert _in_a_child(work) == [[], [[{"tenant": "acme"}, 10]]]
+    assert in_a_child(work) == [[], [[{"tenant": "acme"}, 10]]]
     assert seen.value("realtime_spend.usages") == 100
     assert seen.value("realtime_spend.cost") == 5.0
     assert seen.value("realtime_spend.session.active") == 3
 
 
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@forks
 def test_a_child_does_not_say_the_time_of_its_parents_sessions_again(metrics: Metrics, seen: Any) -> None:
     metrics.record(module.SESSION_DURATION, 12.5, {"tenant": "acme"})
     assert seen.points(module.SESSION_TIME) == [({"tenant": "acme"}, 12.5)]
@@ -255,7 +237,7 @@ def test_a_child_does_not_say_the_time_of_its_parents_sessions_again(metrics: Me
         return [seen.points(module.SESSION_TIME), histogram.sum]
 
     # The histogram, which the SDK keeps, does.
-    assert _in_a_child(work) == [[[{"tenant": "acme"}, 0.25]], 12.75]
+    assert in_a_child(work) == [[[{"tenant": "acme"}, 0.25]], 12.75]
 
 
 def test_the_time_of_sessions_is_added_up_exactly(metrics: Metrics, seen: Any) -> None:
@@ -268,7 +250,7 @@ def test_the_time_of_sessions_is_added_up_exactly(metrics: Metrics, seen: Any) -
     assert seen.points(module.SESSION_TIME) == [({}, 1.000000003)]
 
 
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@forks
 def test_a_child_can_collect_although_another_thread_held_the_lock_when_it_was_forked(
     metrics: Metrics, seen: Any
 ) -> None:
@@ -278,7 +260,7 @@ def test_a_child_can_collect_although_another_thread_held_the_lock_when_it_was_f
         return seen.value("realtime_spend.usages")
 
     with metrics.lock:
-        assert _in_a_child(work) == 1
+        assert in_a_child(work) == 1
 
 
 @pytest.fixture
