@@ -51,6 +51,12 @@ class Caller:
             if event["type"] == type_:
                 return event
 
+    async def turns(self, many: int = 1, *, heard: str = "response.done") -> None:
+        """Speak and be answered."""
+        for _ in range(many):
+            await self.say()
+            await self.until(heard)
+
     def types(self) -> set[str]:
         return {event["type"] for event in self.events}
 
@@ -97,6 +103,15 @@ def following(
     """Attach to a call in a task."""
     attachment = Attachment(call, where, patience=patience, **options)
     return attachment, asyncio.create_task(attachment.follow())
+
+
+async def listening(
+    call: str, where: Service, patience: Patience = QUICK, **options: Any
+) -> tuple[Attachment, asyncio.Task[Any]]:
+    """Attach to a call in a task, and wait until it was let in."""
+    attachment, task = following(call, where, patience, **options)
+    await has_begun(lambda: attachment.sockets)
+    return attachment, task
 
 
 async def has_begun(condition: Callable[[], object]) -> None:

@@ -64,6 +64,21 @@ async def answer_of(process: asyncio.subprocess.Process) -> tuple[int | None, st
     return process.returncode, out.decode(), err.decode()
 
 
+def told(simulator: Simulator, ledger: Path, **others: str) -> dict[str, str]:
+    """What the command is told by its environment: where the calls are, and where its records go."""
+    return {"REALTIME_SPEND_LEDGER": str(ledger), "OPENAI_BASE_URL": f"{simulator.url}/v1", **others}
+
+
+@contextlib.asynccontextmanager
+async def webhook(simulator: Simulator, ledger: Path, *arguments: str, **others: str) -> AsyncIterator[Any]:
+    """Run the command as a webhook, and yield its process and its URL."""
+    environment = told(simulator, ledger, OPENAI_WEBHOOK_SECRET=_SECRET, **others)
+    async with running("--webhook", "--port", "0", *arguments, **environment) as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(_PATIENCE):
+            yield process, (await process.stdout.readline()).decode().strip()
+
+
 def sidebands(simulator: Simulator) -> int:
     return sum(socket.sideband for session in simulator._sessions.values() for socket in session._sockets)
 
@@ -75,15 +90,13 @@ async def talked(calling: Calling, simulator: Simulator, path: str, sideband: in
         # They are listening when they have been answered what they asked.
         for _ in range(sideband):
             await client.until("session.updated")
-        for _ in range(turns):
-            await client.say()
-            await client.until("response.done")
+        await client.turns(turns)
 
 
 async def test_a_call_seen_by_three_processes_is_counted_once_in_the_report(
     simulator: Simulator, calling: Calling, ledger: Path, run: Run, tmp_path: Path
 ) -> None:
-    shared = {"REALTIME_SPEND_LEDGER": str(ledger), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    shared = told(simulator, ledger)
     async with running("rtc_1", **shared) as one, running("rtc_1", "--json", **shared) as other:
         path = "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1"
         await talked(calling, simulator, path, 2)
@@ -113,12 +126,7 @@ async def test_an_observer_writes_the_ledger_and_leaves_the_metrics_to_the_other
     simulator: Simulator, calling: Calling, ledger: Path, seen: Seen, tmp_path: Path
 ) -> None:
     own = tmp_path / "observer"
-    environment = {
-        "REALTIME_SPEND_LEDGER": str(own),
-        "OPENAI_BASE_URL": f"{simulator.url}/v1",
-        "REALTIME_SPEND_ROLE": "observer",
-        "OTEL_METRICS_EXPORTER": "console",
-    }
+    environment = told(simulator, own, REALTIME_SPEND_ROLE="observer", OTEL_METRICS_EXPORTER="console")
     async with running("rtc_1", **environment) as process:
         await talked(calling, simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1", 1)
         status, out, _ = await answer_of(process)
@@ -134,11 +142,7 @@ async def test_an_observer_writes_the_ledger_and_leaves_the_metrics_to_the_other
 async def test_a_counter_of_its_own_sends_what_the_call_costs(
     simulator: Simulator, calling: Calling, tmp_path: Path
 ) -> None:
-    environment = {
-        "REALTIME_SPEND_LEDGER": str(tmp_path / "own"),
-        "OPENAI_BASE_URL": f"{simulator.url}/v1",
-        "OTEL_METRICS_EXPORTER": "console",
-    }
+    environment = told(simulator, tmp_path / "own", OTEL_METRICS_EXPORTER="console")
     async with running("rtc_1", **environment) as process:
         await talked(calling, simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1", 1)
         _, out, _ = await answer_of(process)
@@ -167,15 +171,7 @@ async def test_the_webhook_attaches_by_itself_until_it_is_asked_to_end(
     simulator: Simulator, calling: Calling, tmp_path: Path
 ) -> None:
     folder = tmp_path / "ledger"
-    environment = {
-        "REALTIME_SPEND_LEDGER": str(folder),
-        "OPENAI_BASE_URL": f"{simulator.url}/v1",
-        "OPENAI_WEBHOOK_SECRET": _SECRET,
-    }
-    async with running("--webhook", "--port", "0", "--header", "X-Tenant=tenant", **environment) as process:
-        assert process.stdout is not None
-        async with asyncio.timeout(_PATIENCE):
-            url = (await process.stdout.readline()).decode().strip()
+    async with webhook(simulator, folder, "--header", "X-Tenant=tenant") as (process, url):
         call = await simulator.ring(url, secret=_SECRET, headers={"X-Tenant": "acme"})
         async with answered(simulator, calling, call, folder):
             pass
@@ -191,15 +187,14 @@ async def test_ctrl_c_ends_it_and_what_was_metered_is_kept(
     simulator: Simulator, calling: Calling, tmp_path: Path
 ) -> None:
     folder = tmp_path / "ledger"
-    environment = {"REALTIME_SPEND_LEDGER": str(folder), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    environment = told(simulator, folder)
     async with (
         running("rtc_1", "--json", **environment) as process,
         calling(simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1") as client,
     ):
         await has_begun(lambda: sidebands(simulator) == 1)
         await all_know_the_session(client)
-        await client.say()
-        await client.until("response.done")
+        await client.turns()
         await has_begun(lambda: records(folder))
         process.send_signal(signal.SIGINT)
         status, out, err = await answer_of(process)
@@ -248,7 +243,7 @@ async def test_a_call_that_is_not_there_has_the_status_of_an_input_that_cannot_b
     async with calling(simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_over"):
         pass
     await simulator.wait_idle()
-    environment = {"REALTIME_SPEND_LEDGER": str(tmp_path), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    environment = told(simulator, tmp_path)
     async with running("rtc_over", **environment) as process:
         assert await answer_of(process) == (2, "rtc_over: there is no such call at this service\n", "")
 
@@ -259,7 +254,7 @@ async def test_of_several_calls_one_that_was_not_heard_is_a_failure(
     async with calling(simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_over"):
         pass
     await simulator.wait_idle()
-    environment = {"REALTIME_SPEND_LEDGER": str(tmp_path / "own"), "OPENAI_BASE_URL": f"{simulator.url}/v1"}
+    environment = told(simulator, tmp_path / "own")
     async with running("rtc_1", "rtc_over", **environment) as process:
         await talked(calling, simulator, "/v1/realtime?model=gpt-realtime&sim_call_id=rtc_1", 1, turns=1)
         said = "rtc_1: the call is over\nrtc_over: there is no such call at this service\n"
@@ -283,21 +278,11 @@ async def test_a_service_that_is_not_there_is_said_at_once_and_ctrl_c_ends_the_w
     assert err == "realtime-spend: asked to end; the calls may go on, and nobody listens to them now\n"
 
 
-@contextlib.asynccontextmanager
-async def webhook(simulator: Simulator, *arguments: str, **environment: str) -> AsyncIterator[Any]:
-    """Run the command as a webhook, and yield its process and its URL."""
-    told = {"OPENAI_BASE_URL": f"{simulator.url}/v1", "OPENAI_WEBHOOK_SECRET": _SECRET, **environment}
-    async with running("--webhook", "--port", "0", *arguments, **told) as process:
-        assert process.stdout is not None
-        async with asyncio.timeout(_PATIENCE):
-            yield process, (await process.stdout.readline()).decode().strip()
-
-
 async def test_asked_to_end_it_lets_calls_end_and_leaves_new_ones_to_another_process(
     simulator: Simulator, calling: Calling, tmp_path: Path
 ) -> None:
     folder = tmp_path / "ledger"
-    async with webhook(simulator, *_NAMED, REALTIME_SPEND_LEDGER=str(folder)) as (process, url):
+    async with webhook(simulator, folder, *_NAMED) as (process, url):
         call = await simulator.ring(url, secret=_SECRET)
         async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:
             await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime")
@@ -310,9 +295,7 @@ async def test_asked_to_end_it_lets_calls_end_and_leaves_new_ones_to_another_pro
             async with aiohttp.ClientSession() as http, http.post(url, data=body, headers=signed) as answer:
                 assert answer.status == 503
             # What is used from now on is metered all the same.
-            for _ in range(2):
-                await telephone.say()
-                await telephone.until("response.done")
+            await telephone.turns(2)
         assert (await answer_of(process))[0] == 0
     await simulator.wait_idle()
     assert len(records(folder)) == 2
@@ -322,7 +305,7 @@ async def test_asked_to_end_it_lets_calls_end_and_leaves_new_ones_to_another_pro
 async def test_a_second_signal_ends_it_though_a_call_goes_on(
     simulator: Simulator, calling: Calling, tmp_path: Path
 ) -> None:
-    async with webhook(simulator, "--drain", "3600", REALTIME_SPEND_LEDGER=str(tmp_path)) as (process, url):
+    async with webhook(simulator, tmp_path, "--drain", "3600") as (process, url):
         call = await simulator.ring(url, secret=_SECRET)
         async with answered(simulator, calling, call, tmp_path):
             process.send_signal(signal.SIGTERM)
@@ -340,8 +323,7 @@ async def answered(simulator: Simulator, calling: Calling, call: str, folder: Pa
     async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
         await has_begun(lambda: sidebands(simulator) == 1)
         await all_know_the_session(telephone)
-        await telephone.say()
-        await telephone.until("response.done")
+        await telephone.turns()
         await has_begun(lambda: records(folder))
         yield
 
@@ -365,8 +347,8 @@ async def test_no_secret_is_in_anything_that_the_webhook_writes(
     simulator: Simulator, calling: Calling, tmp_path: Path
 ) -> None:
     folder = tmp_path / "ledger"
-    planted = {"PYTHONASYNCIODEBUG": "1", "OTEL_METRICS_EXPORTER": "console", "REALTIME_SPEND_LEDGER": str(folder)}
-    async with webhook(simulator, *_NAMED, "--header", "X-Tenant=tenant", **planted) as (process, url):
+    planted = {"PYTHONASYNCIODEBUG": "1", "OTEL_METRICS_EXPORTER": "console"}
+    async with webhook(simulator, folder, *_NAMED, "--header", "X-Tenant=tenant", **planted) as (process, url):
         async with aiohttp.ClientSession() as http:
             body = incoming("rtc_forged", {"X-Tenant": "forger"})
             for signed in (

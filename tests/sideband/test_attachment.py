@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from tests.sideband.conftest import KEY, QUICK, costs, following, has_begun, records, service, written_in
+from tests.sideband.conftest import KEY, QUICK, costs, following, has_begun, listening, records, service, written_in
 
 from realtime_spend import attributed
 from realtime_spend.sideband import Attachment, End, Patience, Service
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Seen
-    from tests.sideband.conftest import Caller, Calling
+    from tests.sideband.conftest import Calling
 
     from realtime_spend.simulator import Simulator
 
 _COST = "realtime_spend.cost"
+# What even a filtered browser is told of the end of an answer.
+_HEARD = "response.output_audio_transcript.done"
 _OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 _TRANSCRIBED = {"audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}}
 
@@ -40,13 +42,6 @@ async def offered(simulator: Simulator, path: str, **session: Any) -> str:
                 return answer.headers["Location"].rpartition("/")[2]
 
 
-async def turns(caller: Caller, many: int) -> None:
-    """Speak and be answered; the end is seen by what even a filtered browser is told."""
-    for _ in range(many):
-        await caller.say()
-        await caller.until("response.output_audio_transcript.done")
-
-
 def total(seen: Seen, name: str = _COST) -> float:
     return float(sum(value for _, value in seen.points(name)))
 
@@ -55,11 +50,10 @@ async def test_a_browser_that_is_told_nothing_is_metered_in_full(
     simulator: Simulator, calling: Calling, ledger: Path, seen: Seen
 ) -> None:
     call = await offered(simulator, "/v1/realtime/calls", type="realtime", model="gpt-realtime-mini")
-    attachment, task = following(call, service(simulator))
-    await has_begun(lambda: attachment.sockets)
+    attachment, task = await listening(call, service(simulator))
     async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}&webrtcfilter=on") as browser:
         await browser.send("session.update", session=_TRANSCRIBED)
-        await turns(browser, 3)
+        await browser.turns(3, heard=_HEARD)
         assert not browser.types() & {"session.created", "response.done"}
         await has_begun(lambda: len(records(ledger)) == 6)
     assert await task is End.CLOSED
@@ -80,11 +74,10 @@ async def test_a_call_of_azure_is_priced_by_the_model_that_its_session_says(
     simulator: Simulator, calling: Calling, ledger: Path
 ) -> None:
     call = await offered(simulator, "/openai/v1/realtime/calls?model=voice")
-    attachment, task = following(call, service(simulator, "/openai/v1"))
-    await has_begun(lambda: attachment.sockets)
+    _, task = await listening(call, service(simulator, "/openai/v1"))
     path = f"/openai/v1/realtime?model=voice&sim_call_id={call}&webrtcfilter=on"
     async with calling(simulator, path) as browser:
-        await turns(browser, 1)
+        await browser.turns(heard=_HEARD)
         await has_begun(lambda: records(ledger))
     assert await task is End.CLOSED
     await simulator.wait_idle()
@@ -98,8 +91,7 @@ async def test_a_call_that_only_transcribes_is_asked_again_as_what_it_is(
     simulator: Simulator, calling: Calling, ledger: Path
 ) -> None:
     call = await offered(simulator, "/v1/realtime/calls", type="transcription", **_TRANSCRIBED)
-    attachment, task = following(call, service(simulator))
-    await has_begun(lambda: attachment.sockets)
+    _, task = await listening(call, service(simulator))
     async with calling(simulator, f"/v1/realtime?intent=transcription&sim_call_id={call}") as browser:
         # The model of its transcriptions was said before it came: the sideband must have asked for it.
         await browser.say()
@@ -120,9 +112,7 @@ async def test_three_sockets_of_one_call_in_one_process_count_it_once(
     (one, first), (other, second) = (following(call, service(simulator)) for _ in range(2))
     await has_begun(lambda: one.sockets and other.sockets)
     async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}", is_watched=True) as client:
-        for _ in range(3):
-            await client.say()
-            await client.until("response.done")
+        await client.turns(3)
         await has_begun(lambda: total(seen, "realtime_spend.duplicates") == 6)
     assert [await first, await second] == [End.CLOSED] * 2
     await simulator.wait_idle()
@@ -135,11 +125,9 @@ async def test_nothing_is_said_where_nothing_may_be_and_the_model_is_as_told(
     simulator: Simulator, calling: Calling, ledger: Path
 ) -> None:
     call = await offered(simulator, "/v1/realtime/calls", type="realtime", model="gpt-realtime-mini")
-    attachment, task = following(call, service(simulator), asks=False, model="gpt-realtime-mini")
-    await has_begun(lambda: attachment.sockets)
+    _, task = await listening(call, service(simulator), asks=False, model="gpt-realtime-mini")
     async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as client:
-        await client.say()
-        await client.until("response.done")
+        await client.turns()
         await has_begun(lambda: records(ledger))
         assert "session.updated" not in client.types()
     assert await task is End.CLOSED
@@ -153,11 +141,10 @@ async def test_a_sideband_whose_network_drops_comes_back_and_goes_on(
 ) -> None:
     call = await offered(simulator, "/v1/realtime/calls", type="realtime", model="gpt-realtime")
     async with Cable(simulator.port).laid() as cable:
-        attachment, task = following(call, service(simulator, port=cable.port))
-        await has_begun(lambda: attachment.sockets)
+        attachment, task = await listening(call, service(simulator, port=cable.port))
         async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}&webrtcfilter=on") as browser:
             for _ in range(3):
-                await turns(browser, 1)
+                await browser.turns(heard=_HEARD)
                 await has_begun(lambda: len(records(ledger)) == attachment.sockets)
                 # It is there again when it has been answered what it asked.
                 cable.cut()
@@ -176,13 +163,11 @@ async def test_the_end_of_a_call_is_found_out_where_the_service_does_not_tell_it
 ) -> None:
     call = await offered(simulator, "/v1/realtime/calls?sim_silent_end=1", type="realtime", model="gpt-realtime")
     patience = Patience(call=5, service=5, silence=0.4, whole=60, least=0.02, most=0.2)
-    attachment, task = following(call, service(simulator), patience)
-    await has_begun(lambda: attachment.sockets)
+    attachment, task = await listening(call, service(simulator), patience)
     async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as client:
         # While the call lasts, silence is only a reason to look.
         await has_begun(lambda: attachment.sockets >= 3)
-        await client.say()
-        await client.until("response.done")
+        await client.turns()
         await has_begun(lambda: records(ledger))
         assert not task.done()
     assert await task is End.GONE
@@ -194,8 +179,7 @@ async def test_a_response_that_is_never_finished_is_lost_once_the_call_is_over(
 ) -> None:
     path = "/v1/realtime/calls?sim_outcomes=never_finished"
     call = await offered(simulator, path, type="realtime", model="gpt-realtime")
-    attachment, task = following(call, service(simulator))
-    await has_begun(lambda: attachment.sockets)
+    _, task = await listening(call, service(simulator))
     async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as client:
         await client.send("response.create")
         await client.until("response.created")
@@ -210,8 +194,7 @@ async def test_whose_call_it_is_is_on_what_it_costs(simulator: Simulator, callin
         attachment, task = following(call, service(simulator))
     await has_begun(lambda: attachment.sockets)
     async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as client:
-        await client.say()
-        await client.until("response.done")
+        await client.turns()
         await has_begun(lambda: records(ledger))
     await task
     assert [record["attributes"] for record in records(ledger)] == [{"tenant": "acme"}]
@@ -263,11 +246,9 @@ async def test_the_key_is_in_no_record(
     caplog.set_level("DEBUG")
     call = await offered(simulator, "/v1/realtime/calls", type="realtime", model="gpt-realtime")
     where = service(simulator)
-    attachment, task = following(call, where)
-    await has_begun(lambda: attachment.sockets)
+    _, task = await listening(call, where)
     async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as client:
-        await client.say()
-        await client.until("response.done")
+        await client.turns()
         await has_begun(lambda: records(ledger))
     await task
     assert KEY not in written_in(ledger)

@@ -44,9 +44,7 @@ async def test_a_call_on_a_relay_and_two_sidebands_is_counted_once(
                     await client.until("session.updated")
                 await client.send("session.update", session=_TRANSCRIBED)
                 await client.until("session.updated")
-                for _ in range(3):
-                    await client.say()
-                    await client.until("response.done")
+                await client.turns(3)
             seen = [await answer_of(one), await answer_of(other)]
         await asyncio.to_thread(relay.end, signal.SIGTERM)
     await simulator.wait_idle()

@@ -82,9 +82,7 @@ async def test_a_telephone_call_is_metered_from_its_first_ring_for_whom_its_head
             await client.realtime.calls.accept(call, type="realtime", model="gpt-realtime-1.5")
         await has_begun(lambda: attachments[0].sockets)
         async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}") as telephone:
-            for _ in range(2):
-                await telephone.say()
-                await telephone.until("response.done")
+            await telephone.turns(2)
             await has_begun(lambda: len(records(ledger)) == 2)
             with suppress_instrumentation():
                 async with AsyncOpenAI(api_key="any", base_url=f"{simulator.url}/v1") as client:

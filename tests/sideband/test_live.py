@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from openai import AsyncOpenAI
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from tests.sideband.conftest import costs, following, has_begun, records, service
+from tests.sideband.conftest import costs, following, has_begun, listening, records, service
 from tests.sideband.test_attach_command import answer_of, running
 from tests.sideband.test_attachment import serving
 
@@ -348,8 +348,7 @@ async def test_what_is_known_of_a_session_without_a_model_is_in_the_ledger_befor
             await own.session.start(session={"model": "gpt-live-1"})
             started = await own.recv()
             assert started.type == "session.started"
-            attachment, task = following(started.session.id, service(simulator), asks=False)
-            await has_begun(lambda: attachment.sockets)
+            _, task = await listening(started.session.id, service(simulator), asks=False)
             for _ in range(3):
                 await own.session.input_audio.append(audio=audio(8000))
             await has_begun(lambda: records(ledger))

@@ -77,8 +77,7 @@ async def test_each_browser_is_metered_by_the_server_that_set_up_its_call(
                 await has_begun(partial(_are, 1, lambda: _sidebands(simulator)))
                 # Has every socket of the call told the model: the sideband may not have asked yet.
                 await browser.send("session.update", session={"type": "realtime"})
-                await browser.say()
-                await browser.until("response.output_audio_transcript.done")
+                await browser.turns(heard="response.output_audio_transcript.done")
                 assert "response.done" not in browser.types()
             await has_begun(partial(_are, number, lambda: records(ledger)))
         program.send_signal(signal.SIGTERM)

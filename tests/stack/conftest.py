@@ -18,14 +18,14 @@ from urllib.parse import urlencode
 import pytest
 from tests.lacking import lacking
 from tests.stack.filling.fleet import fleet, run_all, simulator_options
-from tests.stack.filling.recording import RECORDER, read_recording
+from tests.stack.filling.recording import RECORDER, play, read_recording
 
 from realtime_spend.simulator import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tests.stack.filling.recording import Recorded
+    from tests.stack.filling.recording import Recorded, Replay
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -137,6 +137,10 @@ class StartCollector(Protocol):
         overrides: Sequence[Path] = ...,
         port: int | None = ...,
     ) -> Collector: ...
+
+
+class PrometheusWith(Protocol):
+    def __call__(self, replays: Sequence[Replay], folder: Path) -> Prometheus: ...
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
@@ -280,6 +284,20 @@ def start_prometheus(programs: Programs, started: ExitStack) -> StartPrometheus:
 def start_collector(programs: Programs, started: ExitStack, single_host: Path) -> StartCollector:
     """Starts a collector whose queue is kept in the folder, so that a second one in it goes on with the first one's."""
     return starting_collector(programs, started, single_host)
+
+
+@pytest.fixture(scope="module")
+def prometheus_with(start_prometheus: StartPrometheus, start_collector: StartCollector) -> PrometheusWith:
+    """Sends replays through a collector to a Prometheus, and keeps their ledger in the folder."""
+
+    def start(replays: Sequence[Replay], folder: Path) -> Prometheus:
+        prometheus = start_prometheus(folder)
+        collector = start_collector(folder, prometheus_url=prometheus.otlp_metrics_url)
+        play(replays, port=collector.otlp_http_port, ledger=folder / "ledger")
+        wait_until_handed_on(collector)
+        return prometheus
+
+    return start
 
 
 def starting_prometheus(programs: Programs, started: ExitStack) -> StartPrometheus:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 import pytest
-from tests.stack.conftest import free_port, running, wait_until_handed_on
-from tests.stack.filling.recording import Replay, play
+from tests.stack.conftest import free_port, running
+from tests.stack.filling.recording import Replay
 
 from realtime_spend.core.line_items import Component, Modality, Provider
 from realtime_spend.core.usage import Kind, Reported
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Installed, Run
-    from tests.stack.conftest import Lived, Prometheus, StartCollector, StartPrometheus
+    from tests.stack.conftest import Lived, Prometheus, PrometheusWith
     from tests.stack.filling.recording import Recorded
 
     from realtime_spend.core.reconciliation.estimated import Estimate, Estimates, Gap
@@ -139,17 +139,13 @@ def copy(prometheus: Prometheus, port: int) -> None:
 def kept(
     lived: Lived,
     victoria_metrics: int,
-    start_prometheus: StartPrometheus,
-    start_collector: StartCollector,
+    prometheus_with: PrometheusWith,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Kept:
     folder = tmp_path_factory.mktemp("kept")
-    prometheus = start_prometheus(folder)
-    collector = start_collector(folder, prometheus_url=prometheus.otlp_metrics_url)
     today = int(time.time()) // DAY * DAY
     replays = list(placements(lived.recorded, today))
-    play(replays, port=collector.otlp_http_port, ledger=folder / "ledger")
-    wait_until_handed_on(collector)
+    prometheus = prometheus_with(replays, folder)
     copy(prometheus, victoria_metrics)
     day = datetime.fromtimestamp(today, UTC).date()
     return Kept(

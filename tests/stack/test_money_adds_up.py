@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from grafana.names import COST
-from tests.stack.conftest import wait_until_handed_on
-from tests.stack.filling.recording import Replay, entries_of, play
+from tests.stack.filling.recording import Replay, entries_of
 from tests.stack.filling.totals import accounts, growth, spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tests.stack.conftest import Lived, Prometheus, StartCollector, StartPrometheus
+    from tests.stack.conftest import Lived, Prometheus, PrometheusWith
     from tests.stack.filling.recording import Recorded
 
     from realtime_spend.estimates.ledger import Entry
@@ -161,18 +160,14 @@ def placements(recorded: Mapping[str, Recorded], today: int) -> Iterator[Replay]
 @pytest.fixture(scope="module")
 def days(
     lived: Lived,
-    start_prometheus: StartPrometheus,
-    start_collector: StartCollector,
+    prometheus_with: PrometheusWith,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Days:
     folder = tmp_path_factory.mktemp("days")
-    prometheus = start_prometheus(folder)
-    collector = start_collector(folder, prometheus_url=prometheus.otlp_metrics_url)
     today = int(time.time()) // DAY * DAY
     # The newest first, so that all others are older than what Prometheus has.
     replays = list(placements(lived.recorded, today))
-    play(replays, port=collector.otlp_http_port, ledger=folder / "ledger")
-    wait_until_handed_on(collector)
+    prometheus = prometheus_with(replays, folder)
     return Days(
         prometheus=prometheus,
         entries=entries_of(folder / "ledger"),

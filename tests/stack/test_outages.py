@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from realtime_spend.simulator import RunningSimulator
 
+    Received = Callable[..., tuple[Prometheus, Collector]]
+
 # The fleet is run within the setup of the first test that looks at it.
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -195,22 +197,24 @@ def late(recorded: Recorded, *, seconds: float, number: int) -> Replay:
     return Replay(recorded=recorded, instant=recorded.end, onto=round((time.time() - seconds) * NANO), number=number)
 
 
+@pytest.fixture
 def received(
-    replays: list[Replay],
-    *,
     start_prometheus: StartPrometheus,
     start_collector: StartCollector,
     unused_port: Callable[[], int],
-    folder: Path,
-    overrides: tuple[Path, ...] = (),
-) -> tuple[Prometheus, Collector]:
-    """A Prometheus that was down when all of them were sent, and so finds them in the collector's queue together."""
-    url = f"http://127.0.0.1:{(port := unused_port())}/api/v1/otlp/v1/metrics"
-    collector = start_collector(folder, prometheus_url=url, overrides=overrides)
-    play(replays, port=collector.otlp_http_port, ledger=folder / "ledger")
-    prometheus = start_prometheus(folder, port=port)
-    wait_until_handed_on(collector)
-    return prometheus, collector
+    tmp_path: Path,
+) -> Received:
+    """Sends replays to a Prometheus that is down, and so finds them in the collector's queue together."""
+
+    def late_and_together(replays: list[Replay], *overrides: Path) -> tuple[Prometheus, Collector]:
+        url = f"http://127.0.0.1:{(port := unused_port())}/api/v1/otlp/v1/metrics"
+        collector = start_collector(tmp_path, prometheus_url=url, overrides=overrides)
+        play(replays, port=collector.otlp_http_port, ledger=tmp_path / "ledger")
+        prometheus = start_prometheus(tmp_path, port=port)
+        wait_until_handed_on(collector)
+        return prometheus, collector
+
+    return late_and_together
 
 
 def exact(prometheus: Prometheus, replays: list[Replay]) -> list[float]:
@@ -224,25 +228,13 @@ def expected(replays: list[Replay]) -> list[float]:
     return [sum(float(record["cost"] or 0) for record in replay.records()) for replay in replays]
 
 
-def test_a_late_batch_does_not_poison_its_neighbours(
-    lived: Lived,
-    start_prometheus: StartPrometheus,
-    start_collector: StartCollector,
-    unused_port: Callable[[], int],
-    tmp_path: Path,
-) -> None:
+def test_a_late_batch_does_not_poison_its_neighbours(lived: Lived, received: Received, tmp_path: Path) -> None:
     ages = (60, 2 * HOUR, 30, 2 * DAY, 10, 6 * DAY, 5)
     replays = [
         late(lived.recorded["short-1" if age > HOUR else "once-1"], seconds=age, number=number)
         for number, age in enumerate(ages, start=1)
     ]
-    prometheus, collector = received(
-        replays,
-        start_prometheus=start_prometheus,
-        start_collector=start_collector,
-        unused_port=unused_port,
-        folder=tmp_path,
-    )
+    prometheus, collector = received(replays)
     assert exact(prometheus, replays) == pytest.approx(expected(replays), rel=1e-9)
     assert sum(exact(prometheus, replays)) == pytest.approx(float(spent(entries_of(tmp_path / "ledger"))), rel=1e-9)
     assert not collector.own_metric("otelcol_exporter_send_failed_metric_points")
@@ -253,21 +245,9 @@ def too_late_among_others(lived: Lived) -> list[Replay]:
     return [late(once, seconds=age, number=number) for number, age in enumerate((60, 8 * DAY, 30, 2 * HOUR), start=1)]
 
 
-def test_what_is_older_than_the_window_is_refused_alone_and_said(
-    lived: Lived,
-    start_prometheus: StartPrometheus,
-    start_collector: StartCollector,
-    unused_port: Callable[[], int],
-    tmp_path: Path,
-) -> None:
+def test_what_is_older_than_the_window_is_refused_alone_and_said(lived: Lived, received: Received) -> None:
     replays = too_late_among_others(lived)
-    prometheus, collector = received(
-        replays,
-        start_prometheus=start_prometheus,
-        start_collector=start_collector,
-        unused_port=unused_port,
-        folder=tmp_path,
-    )
+    prometheus, collector = received(replays)
     wanted = expected(replays)
     assert exact(prometheus, replays) == pytest.approx([wanted[0], 0, wanted[2], wanted[3]], rel=1e-9)
     (request,) = replays[1].recorded.requests
@@ -276,22 +256,9 @@ def test_what_is_older_than_the_window_is_refused_alone_and_said(
     assert "Exporting failed. Dropping data." in collector.log.read_text()
 
 
-def test_with_batching_it_would_take_its_neighbours_with_it(
-    lived: Lived,
-    start_prometheus: StartPrometheus,
-    start_collector: StartCollector,
-    unused_port: Callable[[], int],
-    tmp_path: Path,
-) -> None:
+def test_with_batching_it_would_take_its_neighbours_with_it(lived: Lived, received: Received, tmp_path: Path) -> None:
     """Why the shipped configuration says `batch: {enabled: false}`, and that the test above would notice."""
     (batching := tmp_path / "batching.yaml").write_text(BATCHING)
     replays = too_late_among_others(lived)
-    prometheus, _ = received(
-        replays,
-        start_prometheus=start_prometheus,
-        start_collector=start_collector,
-        unused_port=unused_port,
-        folder=tmp_path,
-        overrides=(batching,),
-    )
+    prometheus, _ = received(replays, batching)
     assert exact(prometheus, replays) == [0, 0, 0, 0]
