@@ -6,19 +6,18 @@ import json
 import logging
 import os
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.core.credentials import AccessToken
 from tests.billing.answering import Asked, Reply, answering
+from tests.http_server import Request, serving
 from tests.reconciling.conversations import AZURE, DAYS, OPENAI, conversations
 from tests.reconciling.recording import record
 
@@ -424,27 +423,17 @@ def _prometheus_without_series() -> Iterator[tuple[str, list[Message]]]:
     """Answer every query with nothing, and note the headers of each."""
     headers: list[Message] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            headers.append(self.headers)
-            self.rfile.read(int(self.headers["content-length"]))
-            body = b'{"status": "success", "data": {"resultType": "vector", "result": []}}'
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def take(request: Request) -> None:
+        headers.append(request.headers)
+        request.body()
+        body = b'{"status": "success", "data": {"resultType": "vector", "result": []}}'
+        request.send_response(200)
+        request.send_header("content-length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", headers
-        finally:
-            server.shutdown()
-            thread.join(10)
+    with serving(take) as port:
+        yield f"http://127.0.0.1:{port}", headers
 
 
 def test_prometheus_is_asked_for_each_day_with_what_lets_us_in(

@@ -6,9 +6,10 @@ import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.http_server import Request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,40 +59,22 @@ def answering(answer: Callable[[Asked], Reply] | list[Reply]) -> Iterator[Servic
             service.asked.append(asked)
             return answer[min(len(service.asked), len(answer)) - 1] if isinstance(answer, list) else answer(asked)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer()
+    def take(request: Request) -> None:
+        body = request.body()
+        parts = urlsplit(request.path)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        reply = reply_to(
+            Asked(request.command, parts.path, parse_qs(parts.query), headers, json.loads(body) if body else None)
+        )
+        data = reply.data
+        request.send_response(reply.status)
+        request.send_header("content-length", str(len(data)))
+        for name, value in {"content-type": "application/json", **reply.headers}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(data[: len(data) // 2] if reply.cut else data)
+        request.close_connection = True
 
-        def do_POST(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
-            length = int(self.headers.get("content-length") or 0)
-            body = self.rfile.read(length) if length else b""
-            parts = urlsplit(self.path)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = reply_to(
-                Asked(self.command, parts.path, parse_qs(parts.query), headers, json.loads(body) if body else None)
-            )
-            data = reply.data
-            self.send_response(reply.status)
-            self.send_header("content-length", str(len(data)))
-            for name, value in {"content-type": "application/json", **reply.headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data[: len(data) // 2] if reply.cut else data)
-            self.close_connection = True
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that the base class has
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    service.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(take) as port:
+        service.url = f"http://127.0.0.1:{port}"
         yield service
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=10)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import pytest
+from tests.http_server import Request, serving
 
 from realtime_spend.core.line_items import Component, Modality
 from realtime_spend.estimates.promql import Key, PromqlReader, Total, Totals, counter_name, label_name
@@ -32,7 +31,7 @@ class Answering:
 
     port: int
     asked: list[tuple[str, dict[str, str], dict[str, list[str]]]] = field(default_factory=list)
-    answer: Callable[[BaseHTTPRequestHandler, dict[str, list[str]]], None] = lambda *_: None
+    answer: Callable[[Request, dict[str, list[str]]], None] = lambda *_: None
 
     @property
     def url(self) -> str:
@@ -41,25 +40,14 @@ class Answering:
 
 @contextmanager
 def answering() -> Iterator[Answering]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            state.asked.append((self.path, dict(self.headers), form))
-            state.answer(self, form)
+    def take(request: Request) -> None:
+        form = parse_qs(request.body().decode())
+        state.asked.append((request.path, dict(request.headers), form))
+        state.answer(request, form)
 
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state = Answering(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(take) as port:
+        state = Answering(port)
         yield state
-    finally:
-        server.shutdown()
-        thread.join(10)
-        server.server_close()
 
 
 @pytest.fixture
@@ -71,13 +59,13 @@ def server() -> Iterator[Answering]:
 def say(body: object, status: int = 200, *, promised: int | None = None, **headers: str) -> Callable[..., None]:
     text = (body if isinstance(body, str) else json.dumps(body)).encode()
 
-    def answer(handler: BaseHTTPRequestHandler, _form: object) -> None:
-        handler.send_response(status)
+    def answer(request: Request, _form: object) -> None:
+        request.send_response(status)
         for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(text) if promised is None else promised))
-        handler.end_headers()
-        handler.wfile.write(text)
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(text) if promised is None else promised))
+        request.end_headers()
+        request.wfile.write(text)
 
     return answer
 
@@ -218,13 +206,13 @@ def test_counters_are_named_as_the_otlp_receiver_names_them() -> None:
 def reader_of(server: Answering, counters: dict[str, list[tuple[dict[str, str], str]]], **only: str) -> PromqlReader:
     """A reader of a server that knows these counters, each with what it was incremented by."""
 
-    def answer(handler: BaseHTTPRequestHandler, form: dict[str, list[str]]) -> None:
+    def answer(request: Request, form: dict[str, list[str]]) -> None:
         [query] = form["query"]
         if query.startswith("count(resets("):
-            say(vector(*counters.get("resets", [])))(handler, form)
+            say(vector(*counters.get("resets", [])))(request, form)
             return
         [found] = [samples for metric, samples in all_.items() if f"last_over_time({metric}{{" in query]
-        say(vector(*found))(handler, form)
+        say(vector(*found))(request, form)
 
     all_ = {counter_name(metric, unit): counters.get(metric, []) for metric, (unit, _) in names.COUNTERS.items()}
     server.answer = answer

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from tests.http_server import Request, serving
 from tests.stack.compose.reading import REPOSITORY, command_line
 from tests.stack.conftest import PATIENCE_SECONDS, free_port, get, running, wait_for
 
@@ -84,26 +83,15 @@ class Operator:
 
 @contextmanager
 def listening_operator() -> Iterator[Operator]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            operator.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(http.HTTPStatus.OK)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def take(request: Request) -> None:
+        operator.messages.append(json.loads(request.body()))
+        request.send_response(http.HTTPStatus.OK)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
 
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    operator = Operator(url=f"http://127.0.0.1:{server.server_port}/alerts")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(take) as port:
+        operator = Operator(url=f"http://127.0.0.1:{port}/alerts")
         yield operator
-    finally:
-        server.shutdown()
-        thread.join(PATIENCE_SECONDS)
-        server.server_close()
 
 
 def with_a_way_to_reach(operator: Operator, folder: Path) -> Path:

@@ -69,6 +69,13 @@ def _labels(attributes: Iterable[KeyValue]) -> _Labels:
 def receiving() -> Iterator[tuple[str, Received]]:
     """Listen on a free port of this machine for as long as the block lasts; give the endpoint and what arrives."""
     received = Received()
+    with taking(received.take) as endpoint:
+        yield endpoint, received
+
+
+@contextmanager
+def taking(take: Callable[[ExportMetricsServiceRequest], None]) -> Iterator[str]:
+    """Hand on what arrives at a free port of this machine, one export at a time, and give the endpoint."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,7 +85,7 @@ def receiving() -> Iterator[tuple[str, Received]]:
             body = _DECODERS.get(self.headers.get("Content-Encoding", ""), bytes)(body)
             if self.path == "/v1/metrics":
                 with lock:
-                    received.take(ExportMetricsServiceRequest.FromString(body))
+                    take(ExportMetricsServiceRequest.FromString(body))
             answer = ExportMetricsServiceResponse().SerializeToString()
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
@@ -93,7 +100,7 @@ def receiving() -> Iterator[tuple[str, Received]]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", received
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join(5)
