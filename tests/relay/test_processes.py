@@ -154,15 +154,22 @@ async def test_workers_told_twice_wait_for_nobody(tmp_path: Path) -> None:
             await _is_urged_to_end(running, await _half_way(url))
 
 
-def test_workers_that_cannot_begin_say_why(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [*COMMAND, "relay", "--port", "0", "--workers", "2"],
-        env={**os.environ, "REALTIME_SPEND_LEDGER": str(tmp_path), "OTEL_METRICS_EXPORTER": "nonsense"},
+def _ended(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the relay to its end, with nobody there to be asked."""
+    return subprocess.run(
+        [*COMMAND, "relay", *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_workers_that_cannot_begin_say_why(tmp_path: Path) -> None:
+    wrong = {"REALTIME_SPEND_LEDGER": str(tmp_path), "OTEL_METRICS_EXPORTER": "nonsense"}
+    ended = _ended("--port", "0", "--workers", "2", **wrong)
     assert ended.returncode == 2
     assert "OTEL_METRICS_EXPORTER=nonsense is no exporter" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -369,14 +376,7 @@ def test_a_key_behind_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(tmp_pa
     hidden = BestAvailableEncryption(b"a pass phrase")
     (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
     (tmp_path / "cert.pem").write_bytes(trustme.CA().issue_cert("localhost").cert_chain_pems[0].bytes())
-    ended = subprocess.run(
-        [*COMMAND, "relay", "--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = _ended("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
     assert ended.returncode == 2
     assert "cannot be used" in ended.stderr
     assert "pass phrase" not in ended.stdout
