@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from realtime_spend.core.explanation import contested
 from realtime_spend.core.line_items import Provider, Scope, Sku
@@ -31,12 +31,12 @@ KEYS = (*_TIMES, *_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Generic[_Sums]):
     """Sums by group and by currency, and sentences about what is not in them."""
 
     by: tuple[str, ...]
-    groups: Mapping[Group, Spending]
-    totals: Mapping[str, Spending]
+    groups: Mapping[Group, _Sums]
+    totals: Mapping[str, _Sums]
     problems: Sequence[str]
 
 
@@ -48,7 +48,7 @@ def add_up(
     since: datetime | None = None,
     until: datetime | None = None,
     advance: Callable[[int], None] = lambda _bytes: None,
-) -> Report:
+) -> Report[Spending]:
     """Add up the ledger in `folder` from the instant `since` to before the instant `until`.
 
     `by` names `month`, `day` or `hour`, a field of the ledger, or one of the attributes that sessions were given.

@@ -15,7 +15,7 @@ from realtime_spend.core.repricing import Repricer
 from realtime_spend.core.session import Metered
 from realtime_spend.estimates.copying import LedgerCopy
 from realtime_spend.estimates.ledger import Once, Reading, entry_of, ledger_files, lines_of, parse_record
-from realtime_spend.reporting import doubts, group_of, in_order, is_within, refuse_unreadable, unheard_of
+from realtime_spend.reporting import Report, doubts, group_of, in_order, is_within, refuse_unreadable, unheard_of
 from realtime_spend.reports.printing import counted
 from realtime_spend.sinks.records import ledger_record
 
@@ -27,23 +27,12 @@ if TYPE_CHECKING:
     from realtime_spend.core.price_changes import PriceChange
     from realtime_spend.core.rates import RateBook
     from realtime_spend.core.repricing import Repriced
-    from realtime_spend.core.spending import Group
     from realtime_spend.estimates.ledger import Entry
 
 # What of a record depends on cards and deployments. All else is what happened, and stays.
 _PRICED = ("model", "version", "scope", "region", "quantities", "costs", "cost", "low", "high", "currency", "rate_card")
 _MOST_NAMES = 5
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repricing:
-    """What changes by group and by currency, and sentences about what the sums leave out."""
-
-    by: tuple[str, ...]
-    groups: Mapping[Group, PriceChange]
-    totals: Mapping[str, PriceChange]
-    problems: Sequence[str]
 
 
 def reprice(
@@ -56,7 +45,7 @@ def reprice(
     until: datetime | None = None,
     output: Path | None = None,
     advance: Callable[[int], None] = lambda _bytes: None,
-) -> Repricing:
+) -> Report[PriceChange]:
     """Price the usage of the ledger in `folder`, from `since` to before `until`, again.
 
     With `output` a copy of the whole ledger is written there, in which that usage has its price of now; what is outside
@@ -81,7 +70,7 @@ def reprice(
     pairs = [(before, new) for before, new in read.pairs() if is_within(new.at, since, until)]
     entries = [new for _, new in pairs]
     totals = price_changes(pairs, lambda _entry: ())
-    return Repricing(
+    return Report(
         by=by,
         groups=in_order(price_changes(pairs, lambda entry: group_of(entry, by))),
         totals={currency: change for (_, currency), change in totals.items()},
