@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.known_usage import mtok
@@ -23,6 +23,9 @@ from realtime_spend.core.session import Metered, Sessions
 from realtime_spend.core.session_log import read_log
 from realtime_spend.core.usage import Kind, Reported
 from realtime_spend.rate_cards import load_book
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _AT = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -78,6 +81,36 @@ def test_two_services_on_one_machine_do_not_share_their_ids() -> None:
         connection = Connection(_endpoint("model=gpt-realtime", port), sessions)
         connection.receive_event(_session(), 1)
         assert len(_metered(connection.receive_event(_DONE, 2))) == 1
+
+
+class _Interrupted(str):
+    """A message that takes so long to be read that another thread does something meanwhile."""
+
+    __slots__ = ("meanwhile",)
+
+    meanwhile: Callable[[], object]
+
+    def __contains__(self, part: object) -> bool:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        return super().__contains__(part)  # type: ignore[operator]  # what is looked for is text
+
+
+@pytest.mark.parametrize("another", ["sends", "is told the session"])
+def test_what_a_thread_sends_of_a_translation_is_counted_whatever_another_one_does_meanwhile(another: str) -> None:
+    connection = Connection(_endpoint("model=gpt-realtime-translate", path="/v1/realtime/translations"), Sessions())
+    # A second of sound, which is 48,000 bytes.
+    append = json.dumps({"type": "session.input_audio_buffer.append", "audio": "AAAA" * 16_000})
+    message = _Interrupted(append)
+    if another == "sends":
+        connection.receive_event(_session("gpt-realtime-translate"), 1)
+        message.meanwhile = lambda: connection.sent(append, 1)
+    else:
+        connection.sent(append, 1)
+        message.meanwhile = lambda: connection.receive_event(_session("gpt-realtime-translate"), 1)
+    connection.sent(message, 2)
+    [told] = _metered(connection.close(3))
+    assert (told.usage.reported, told.usage.amounts.seconds) == (Reported.ESTIMATED, Decimal(2))
 
 
 def test_a_translation_is_missing_since_no_event_tells_its_usage() -> None:

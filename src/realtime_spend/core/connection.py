@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from realtime_spend.core import events, live, running_total, usage_events
+from realtime_spend.core import events, live, running_total, translation, usage_events
 from realtime_spend.core.endpoints import Service
 from realtime_spend.core.frames import DeltaFilter, Reassembly, delta_type, response_of
 from realtime_spend.core.messages import parsed
@@ -84,7 +84,11 @@ class Connection:
         """Take a whole message of the client's: nothing but the audio in it tells what a translation used."""
         if self.is_closed or self.endpoint.service is not Service.TRANSLATION:
             return _NOTHING
-        if not running_total.take_sent(self._session, message):
+        appended = translation.appended(message)
+        # Several threads may send, while another one is told the session's id. From the session to its new sum nothing
+        # is called, so that none of them comes between and is lost.
+        self._session.appended += appended
+        if not running_total.is_enough(self._session):
             return _NOTHING
         running_total.take_translated(self._session)
         return self._grown(at)

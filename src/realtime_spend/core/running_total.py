@@ -31,9 +31,8 @@ def take_live(endpoint: Endpoint, session: Session, event: dict[str, Any]) -> No
         session.total = Usage(Kind.LIVE, session.id, status, reported, Amounts(seconds=said), raw)
 
 
-def take_sent(session: Session, message: str | bytes | bytearray) -> bool:
-    """Take what the client of a translation sends; return whether there is enough of it to be told."""
-    session.appended += translation.appended(message)
+def is_enough(session: Session) -> bool:
+    """Whether the client of a translation has sent so much more than was told that it is to be told."""
     told = None if session.total is None else session.total.amounts.seconds
     return translation.seconds_of(session.appended) - (told or 0) >= translation.TOLD_EVERY
 
