@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from realtime_spend.core.endpoints import port_of
 from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
+from realtime_spend.hooks.sending import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -61,7 +62,7 @@ class HttpxWsHook(Hook):
                 observer.closed()
 
     def attach(self, connection: Any, observer: Observer) -> None:
-        """Watch the events of the protocol object."""
+        """Watch the events of the protocol object, and what is sent through it."""
         from wsproto.events import BytesMessage, CloseConnection, TextMessage  # noqa: PLC0415 - the host has it
 
         protocol = connection.connection
@@ -83,11 +84,13 @@ class HttpxWsHook(Hook):
                     observer.closed()
                 yield event
 
+        if observer.wants_sent:
+            _watch_sending(protocol, observer)
         override(protocol, "events", events)
 
     def release(self, connection: Any) -> None:
-        """Leave the method that was there."""
-        restore(connection.connection, "events")
+        """Leave the methods that were there."""
+        restore(connection.connection, "events", "send")
 
 
 def _joining(observer: Observer) -> Callable[..., None]:
@@ -96,6 +99,24 @@ def _joining(observer: Observer) -> Callable[..., None]:
         observer.fragment(data, first=first, final=event.message_finished)
 
     return part
+
+
+def _watch_sending(protocol: Any, observer: Observer) -> None:
+    from wsproto.events import Message  # noqa: PLC0415 - as above
+
+    reference, send_of, sending = weakref.ref(protocol), inner(protocol, "send"), Sending(observer)
+    is_within = False
+
+    def send(event: Any) -> Any:
+        nonlocal is_within
+        frame = send_of(reference(), event)
+        if isinstance(event, Message):
+            # As the protocol does: whoever sends next goes on with the message that somebody has begun.
+            is_first, is_within = not is_within, not event.message_finished
+            sending.frame(event.data, first=is_first, final=event.message_finished)
+        return frame
+
+    override(protocol, "send", send)
 
 
 def _place_of(url: Any) -> Place:

@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from realtime_spend.hooks.attaching import Hook, Place, inner, override, restore
+from realtime_spend.hooks.sending import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from realtime_spend.hooks import Observer
 
 _WATCHED = ("connection_open", "read_message", "connection_lost")
+# All ways of sending end in it, `broadcast` too. Before version 10 it is not there, and nothing that is sent is seen.
+_SENDING = "write_frame_sync"
+# The opcodes of RFC 6455, section 5.2.
+_CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
 
 
 class LegacyWebsocketsHook(Hook):
@@ -47,7 +52,7 @@ class LegacyWebsocketsHook(Hook):
             raise
 
     def attach(self, connection: Any, observer: Observer) -> None:
-        """Watch the beginning, messages and the end."""
+        """Watch the beginning, messages and the end, and what is sent."""
         reference = weakref.ref(connection)
         connection_open_of, read_message_of, connection_lost_of = (inner(connection, method) for method in _WATCHED)
         whole = observer.taker()
@@ -69,13 +74,26 @@ class LegacyWebsocketsHook(Hook):
             finally:
                 observer.closed()
 
+        if observer.wants_sent and hasattr(connection, _SENDING):
+            _watch_sending(connection, observer)
         override(connection, "connection_open", connection_open)
         override(connection, "read_message", read_message)
         override(connection, "connection_lost", connection_lost)
 
     def release(self, connection: Any) -> None:
         """Leave the methods that were there."""
-        restore(connection, *_WATCHED)
+        restore(connection, *_WATCHED, _SENDING)
+
+
+def _watch_sending(connection: Any, observer: Observer) -> None:
+    reference, write_frame_of, sending = weakref.ref(connection), inner(connection, _SENDING), Sending(observer)
+
+    def write_frame_sync(fin: bool, opcode: int, data: Any) -> None:  # noqa: FBT001 - as the library calls it
+        write_frame_of(reference(), fin, opcode, data)
+        if opcode in (_CONTINUATION, _TEXT, _BINARY):
+            sending.frame(data, first=opcode != _CONTINUATION, final=fin)
+
+    override(connection, _SENDING, write_frame_sync)
 
 
 def _place_of(uri: Any) -> Place:
