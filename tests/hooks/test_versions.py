@@ -228,6 +228,50 @@ def in_threads():
 asyncio.run(asynchronous())
 in_threads()
 """
+TRANSLATION_BY_WEBSOCKETS = """
+from websockets.legacy.client import connect
+
+append = json.dumps({"type": "session.input_audio_buffer.append", "audio": "A" * 44_800})
+
+async def main():
+    async with connect(url) as connection:
+        await connection.send(append)
+        await connection.send(append.encode())
+        await connection.send([append[:20], append[20:]])
+        await connection.send('{"type": "session.close"}')
+        async for _ in connection:
+            pass
+
+asyncio.run(main())
+"""
+TRANSLATION_BY_HTTPX_WS = """
+import anyio, httpx_ws
+from wsproto.events import BytesMessage, TextMessage
+
+append = json.dumps({"type": "session.input_audio_buffer.append", "audio": "A" * 44_800})
+PARTS = [TextMessage(append), BytesMessage(append.encode()), TextMessage(append[:20], message_finished=False)]
+PARTS += [TextMessage(append[20:]), TextMessage('{"type": "session.close"}')]
+
+async def main():
+    async with httpx_ws.aconnect_ws(url) as connection:
+        for part in PARTS:
+            await connection.send(part)
+        try:
+            while True:
+                await asyncio.wait_for(connection.receive(), 20)
+        except (httpx_ws.WebSocketDisconnect, anyio.EndOfStream):
+            pass
+
+asyncio.run(main())
+with httpx_ws.connect_ws(url) as connection:
+    for part in PARTS:
+        connection.send(part)
+    try:
+        while True:
+            connection.receive(20)
+    except httpx_ws.WebSocketDisconnect:
+        pass
+"""
 LEGACY = WEBSOCKETS.replace("{module}", "legacy.client")
 ASYNCIO = WEBSOCKETS.replace("{module}", "asyncio.client")
 
@@ -318,6 +362,39 @@ def test_each_version_is_counted_exactly(
     assert truth["counts"]["responses"] == 4 * case.sessions
     assert truth["counts"]["lost"] == case.sessions
     meter_of(printed, tmp_path / "ledger").agrees_with(truth)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *[
+            Case(versions={"websockets": version}, program=TRANSLATION_BY_WEBSOCKETS, sessions=1)
+            for version in ("10.4", "17.4")
+        ],
+        *[
+            Case(versions={"httpx-ws": version}, program=TRANSLATION_BY_HTTPX_WS, sessions=2)
+            for version in ("0.6.0", "0.9.0")
+        ],
+    ],
+    ids=lambda case: case.name,
+)
+def test_each_version_has_its_translations_measured(
+    environment: Environment, meter_of: MeterOf, tmp_path: Path, case: Case
+) -> None:
+    python = environment(*requirements(case), patience=BUILD_PATIENCE)
+    with run_in_thread(SimulatorOptions(seed=9)) as simulator:
+        url = f"ws://127.0.0.1:{simulator.port}/v1/realtime/translations?model=gpt-realtime-translate"
+        printed = run(python, case, tmp_path, url)
+        simulator.wait_idle()
+        truth = simulator.truth.as_json()
+    # Three chunks of 700 milliseconds.
+    assert [usage["quantities"] for usage in truth["usages"]] == [{"audio.duration": "2.1"}] * case.sessions
+    meter = meter_of(printed, tmp_path / "ledger")
+    told = ("id", "quantities", "costs", "cost")
+    assert [{key: record[key] for key in (*told, "usage")} for record in meter.records()] == [
+        {key: usage[key] for key in told} | {"usage": "estimated"} for usage in truth["usages"]
+    ]
+    assert set(meter.errors()) <= {"scope_assumed"}
 
 
 @pytest.mark.parametrize("version", ["1.9.0", "1.16.0"])
