@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from realtime_spend.hooks import Observer
 
 _WATCHED = ("connection_open", "read_message", "connection_lost")
-# All ways of sending end in it, `broadcast` too. Before version 10 it is not there, and nothing that is sent is seen.
+# All ways of sending end in it, `broadcast` too. A release that lacks it has its translations `missing`.
 _SENDING = "write_frame_sync"
 # The opcodes of RFC 6455, section 5.2.
 _CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
