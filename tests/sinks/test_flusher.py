@@ -37,12 +37,18 @@ class Provider(NoOpMeterProvider):
         return True
 
 
+@pytest.fixture
+def settles_never(monkeypatch: pytest.MonkeyPatch, settles_quickly: None) -> None:  # noqa: ARG001 - instead of it
+    """Whatever a test does, it does before a flush begins."""
+    monkeypatch.setattr(module, "_SETTLE_SECONDS", 3_600)
+
+
 def _threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "realtime-spend-flush"]
 
 
 def _wait_until_idle() -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while _threads():
         assert time.monotonic() < deadline, "the flushing thread does not end"
         time.sleep(0.005)
@@ -56,10 +62,12 @@ def no_thread_of_an_earlier_test_is_counted() -> None:
 def test_requests_that_come_together_make_one_flush() -> None:
     provider = Provider()
     flusher = Flusher(provider)
-    for _ in range(50):
-        flusher.request()
-    assert len(_threads()) == 1
-    assert _threads()[0].daemon
+    # However slow this thread is: until all have come, the other one cannot serve the first.
+    with flusher._lock:
+        for _ in range(50):
+            flusher.request()
+        assert len(_threads()) == 1
+        assert _threads()[0].daemon
     _wait_until_idle()
     assert provider.flushes == 1
     assert provider.timeouts[0] > 0
@@ -70,12 +78,12 @@ def test_a_request_during_a_flush_is_served_by_another_one() -> None:
 
     def wait() -> None:
         begun.set()
-        assert go_on.wait(5)
+        assert go_on.wait(30)
 
     provider = Provider(wait)
     flusher = Flusher(provider)
     flusher.request()
-    assert begun.wait(5)
+    assert begun.wait(30)
     flusher.request()
     go_on.set()
     _wait_until_idle()
@@ -83,16 +91,19 @@ def test_a_request_during_a_flush_is_served_by_another_one() -> None:
 
 
 def test_a_request_never_waits_for_a_flush_that_hangs() -> None:
-    go_on = threading.Event()
-    provider = Provider(lambda: go_on.wait(5))
-    flusher = Flusher(provider)
+    begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go_on.wait(30)
+        over.set()
+
+    flusher = Flusher(Provider(hang))
     flusher.request()
-    while not provider.flushes:
-        time.sleep(0.005)
-    began = time.perf_counter()
+    assert begun.wait(30)
     for _ in range(100):
         flusher.request()
-    assert time.perf_counter() - began < 0.5
+    assert not over.is_set()
     go_on.set()
     _wait_until_idle()
 
@@ -137,6 +148,7 @@ def test_what_the_exporter_does_in_a_flush_is_not_instrumented() -> None:
     assert is_instrumentation_enabled()
 
 
+@pytest.mark.usefixtures("settles_never")
 def test_a_stopped_flusher_begins_no_flush_any_more() -> None:
     provider = Provider()
     flusher = Flusher(provider)
@@ -148,12 +160,14 @@ def test_a_stopped_flusher_begins_no_flush_any_more() -> None:
     assert provider.flushes == 0
 
 
-def test_a_forked_child_flushes_again_although_its_parent_had_a_thread() -> None:
+@pytest.mark.usefixtures("settles_never")
+def test_a_forked_child_flushes_again_although_its_parent_had_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = Provider()
     flusher = Flusher(provider)
     flusher.request()
     flusher.stop()
     _wait_until_idle()
+    monkeypatch.setattr(module, "_SETTLE_SECONDS", 0.05)
     flusher.begin_anew()
     flusher.request()
     _wait_until_idle()
