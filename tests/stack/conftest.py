@@ -9,9 +9,11 @@ import shutil
 import socket
 import subprocess
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -29,8 +31,13 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# Long enough for a machine whose cores are busy elsewhere, short enough that a hang is noticed.
-PATIENCE_SECONDS = 30.0
+# Longer than a collector rests at the most before it tries again (30 s and half of that by chance), for a machine whose
+# cores are busy elsewhere; short enough that a hang is noticed.
+PATIENCE_SECONDS = 60.0
+
+# The system gives none of these to a client, or to a server that asks for any: between the choice of one and the start
+# of the program that it is for, nobody comes by it. Each is tried once, in an order of this run's own.
+_UNTRIED = iter(SystemRandom().sample(range(20_000, 32_000), 12_000))
 
 PROMETHEUS_CONFIGURATION = """\
 storage:
@@ -158,12 +165,15 @@ def free_port() -> int:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that are free, all different: asked for one after the other, two may be the same."""
-    with ExitStack() as open_:
-        probes = [open_.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Ports that are free and were given to nobody before, who may not have come to listen on them yet."""
+    return list(islice(filter(_is_free, _UNTRIED), number))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def wait_for(probe: Callable[[], T | None], *, what: str) -> T:
