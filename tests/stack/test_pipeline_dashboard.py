@@ -100,10 +100,16 @@ def pipeline(
     assert posted(collector.otlp_http_port, too_old()) == http.HTTPStatus.OK
     lost = f"{names.SEND_FAILED} == 1"
     eventually(lambda: prometheus.query(lost) or None, what="the collector to say that a point was refused")
-    # Two scrapes at least, for the trends.
-    scraped = f"count_over_time({names.SEND_FAILED}[1m]) > 3"
-    eventually(lambda: prometheus.query(scraped) or None, what="a few scrapes more")
-    return Pipeline(prometheus=prometheus, collector=collector, begin=begin, end=time.time())
+    # Two scrapes at least, for the trends, and the last of them one that was answered in time.
+    scraped = f"count_over_time({names.SEND_FAILED}[1m]) > 3 and {lost} and on (job, instance) up == 1"
+
+    def settled() -> float | None:
+        """An instant long enough ago that no scrape from before it is still without an answer."""
+        instant = time.time() - 1
+        return instant if prometheus.query(scraped, at=instant) else None
+
+    end = eventually(settled, what="a few scrapes more")
+    return Pipeline(prometheus=prometheus, collector=collector, begin=begin, end=end)
 
 
 @pytest.mark.stack

@@ -64,7 +64,7 @@ def fleet(service: str) -> list[Run]:
             plan=[steady | {"answers": 12, "pause": 1.3}, {"url": azure, "answers": 10, "pause": 1.7}],
             export_interval=1,
         ),
-        # With nothing exported while it forks: OpenTelemetry's SDK holds a lock meanwhile, which would stay locked in the
+        # Nothing is exported while it forks: OpenTelemetry's SDK holds a lock meanwhile, which would stay locked in the
         # child for good, and no metric of the child would arrive.
         Run(
             name="forking",
