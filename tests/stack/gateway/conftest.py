@@ -161,6 +161,7 @@ class MakeProgram(Protocol):
         scheme: str = ...,
         token: str | None = ...,
         authority: Path = ...,
+        seconds: int = ...,
     ) -> Program: ...
 
 
@@ -182,11 +183,13 @@ def program(monkeypatch: pytest.MonkeyPatch, certificates: Certificates, text: s
             scheme: str = "https",
             token: str | None = TOKEN,
             authority: Path = certificates.authority,
+            seconds: int = 30,
         ) -> Program:
+            # An export that is to fail is tried again for so long.
             endpoint = f"{scheme}://127.0.0.1:{gateway.ports[protocol]}"
             monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
             monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(authority))
-            monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
+            monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(seconds))
             header = told["OTEL_EXPORTER_OTLP_HEADERS"]
             assert "<the token>" in header
             monkeypatch.setenv(

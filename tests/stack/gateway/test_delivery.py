@@ -78,7 +78,7 @@ def test_a_full_queue_makes_the_sender_keep_its_money(
     port = free_port()
     url = f"http://127.0.0.1:{port}/api/v1/otlp/v1/metrics"
     gateway = start_gateway(tmp_path, prometheus_url=url, COLLECTOR_TOKEN=TOKEN, COLLECTOR_QUEUE_REQUESTS="2")
-    sender = program(gateway, instance="keeps")
+    sender = program(gateway, instance="keeps", seconds=3)
     answers = []
     for _ in range(3):
         sender.spend(1.0)
@@ -110,7 +110,7 @@ def test_short_of_memory_it_refuses_before_it_takes(  # noqa: PLR0917 - fixtures
     config.write_text(starved)
     gateway = start_gateway(tmp_path, prometheus_url=prometheus.otlp_metrics_url, config=config)
     wait_for(lambda: True if "Memory usage is above" in gateway.log.read_text() else None, what="the limiter to act")
-    sender = program(gateway, instance="starved")
+    sender = program(gateway, instance="starved", seconds=3)
     sender.spend(1.0)
     assert sender.export() is MetricExportResult.FAILURE
     # The answer that an exporter tries again on.

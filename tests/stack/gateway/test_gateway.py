@@ -105,7 +105,7 @@ def test_what_comes_otherwise_is_refused_and_not_stored(  # noqa: PLR0917 - fixt
     monkeypatch.setattr(logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter"), "filters", [])
     wrong = REFUSED.get(how, {"authority": certificates.stranger})
     refused, taken = f"{how}-{protocol}", f"after {how}-{protocol}"
-    sender = program(gateway, instance=refused, protocol=protocol, **wrong)
+    sender = program(gateway, instance=refused, protocol=protocol, seconds=3, **wrong)
     sender.spend(1.0)
     assert sender.export() is MetricExportResult.FAILURE
     # For this and no other reason: where the certificate is refused, nobody learns that the token is missing.
