@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import socketserver
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.stack.conftest import free_port, free_ports, running
+from tests.stack.listening import MailServer, Silent, listening, way_to
 from tests.stack.ordinary_program import (
     GRPC,
     HTTP,
@@ -30,6 +29,7 @@ from tests.stack.ordinary_program import (
 from realtime_spend.simulator import SimulatorOptions, run_in_thread
 
 if TYPE_CHECKING:
+    import socketserver
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -105,40 +105,6 @@ def test_an_endpoint_that_is_no_collector_leaves_the_program_alone(
     told = run(endpoint=f"http://127.0.0.1:{prometheus.port}", protocol=protocol)
     is_said_once(told, reason)
     is_as_without_us(run, told)
-
-
-class MailServer(socketserver.StreamRequestHandler):
-    """Greets, and understands nothing of what it is told."""
-
-    def handle(self) -> None:
-        with suppress(OSError):
-            self.wfile.write(b"220 mail.example.com ESMTP\r\n")
-            while self.rfile.readline():
-                self.wfile.write(b"500 5.5.2 Syntax error\r\n")
-
-
-class Silent(socketserver.StreamRequestHandler):
-    """Takes everything and says nothing."""
-
-    def handle(self) -> None:
-        with suppress(OSError):
-            while self.rfile.read(1):
-                pass
-
-
-@contextmanager
-def listening(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
-    """Listens on a free port of loopback until the end of the block."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
-        # A connection that nobody closes is no reason to wait.
-        server.daemon_threads, server.block_on_close = True, False
-        thread = Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -254,17 +220,17 @@ def test_a_collector_that_comes_back_while_the_program_ends_gets_everything(prog
     """The last export is tried for some seconds, and nobody cuts that short: there is none after it."""
     port, ledger = free_port(), tmp_path / "ledger"
     program = PROGRAM.replace('print("done")', 'print("done", flush=True)')
-    with run_in_thread(SimulatorOptions(seed=41)) as simulator:
+    with guarded(programs, tmp_path) as collector, run_in_thread(SimulatorOptions(seed=41)) as simulator:
         process = started(
             program, ledger, simulator, endpoint=f"http://127.0.0.1:{port}", headers=f"authorization=Bearer%20{TOKEN}"
         )
         assert process.stdout is not None
         assert "done\n" in iter(process.stdout.readline, "")
-        # About as long as another one takes to come up in its place.
+        # About as long as another one takes to come up in its place; that it really takes might be too long here.
         time.sleep(2.5)
-        with guarded(programs, tmp_path, port=port) as collector:
+        with listening(way_to(int(collector.endpoints[HTTP].rpartition(":")[2])), port=port):
             told = ended(process, ledger, simulator)
-        assert spent_by(collector.received) == pytest.approx(float(told.truth), rel=1e-9)
+    assert spent_by(collector.received) == pytest.approx(float(told.truth), rel=1e-9)
     assert (told.status, told.ledger) == (STATUS, told.truth)
     is_said_once(told, "Connection refused")
 
