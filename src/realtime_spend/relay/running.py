@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from realtime_spend.metering import Metering
 from realtime_spend.rate_cards import load_book
 from realtime_spend.relay.open_files import Shortage
 from realtime_spend.relay.server import Relay
-from realtime_spend.relay.workers import ANSWERED, URGENT
+from realtime_spend.relay.workers import URGENT
 from realtime_spend.sinks import metrics as names
 from realtime_spend.telemetry_pipe import is_wanted, pipe_of
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SERVICE_NAME = "realtime-spend-relay"
 _LAST_EXPORT_MILLIS = 15_000
 _PARENT_SECONDS = 1.0
+_END = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +142,12 @@ async def _relay(
         asked.set()
         urged.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    if parent is not None:
-        loop.add_signal_handler(URGENT, hurry)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ANSWERED)
+    if parent is None:
+        for number in _END:
+            loop.add_signal_handler(number, end)
+    else:
+        answering = (loop, end, hurry)
+        threading.Thread(target=_answer_signals, args=answering, name="realtime-spend-signals", daemon=True).start()
     await relay.start(listening)
     announce(relay.port)
     watching = None if parent is None else asyncio.create_task(_end_with_parent(parent, end))
@@ -155,9 +158,17 @@ async def _relay(
     for task in (draining, urging, *([watching] if watching else [])):
         task.cancel()
     await relay.stop()
-    if parent is not None:
-        # One that comes late must not keep the last metrics from being sent.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ANSWERED)
+
+
+def _answer_signals(loop: asyncio.AbstractEventLoop, end: Callable[[], None], hurry: Callable[[], None]) -> None:
+    """Take the signals of a worker, all of whose threads leave them blocked, as it was begun with them.
+
+    One that comes late, to whichever thread, must not keep the last metrics from being sent.
+    """
+    # The loop is closed when everything has ended but these.
+    with suppress(RuntimeError):
+        while True:
+            loop.call_soon_threadsafe(hurry if signal.sigwait((*_END, URGENT)) == URGENT else end)
 
 
 async def _end_with_parent(parent: int, end: Callable[[], None]) -> None:
