@@ -37,7 +37,8 @@ def _records(ledger: Path) -> list[dict[str, Any]]:
 
 async def _half_way(url: str) -> Any:
     """Hold a session until two responses are done and a third has begun."""
-    connection = await websockets.connect(url, proxy=None, close_timeout=1)
+    # A hundred of them may come to a busy machine at once.
+    connection = await websockets.connect(url, proxy=None, open_timeout=60, close_timeout=1)
     for last in ("response.done", "response.done", "response.created"):
         await connection.send(CREATE)
         async for text in connection:
@@ -146,6 +147,32 @@ async def test_a_signal_that_workers_get_from_two_still_lets_sessions_end(tmp_pa
     assert {record["id"] for record in _records(running.ledger)} == {usage["id"] for usage in sent["usages"]}
 
 
+async def test_signals_that_come_late_do_not_keep_workers_from_sending_their_last_metrics(tmp_path: Path) -> None:
+    """Whichever thread they are given to: one looks names up, and one flushes when the last session has ended."""
+    async with Simulator(SimulatorOptions(seed=4)) as simulator:
+        with receiving() as (endpoint, received):
+            where = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+            named = simulator.url.replace("127.0.0.1", "localhost")
+            arguments = ("--openai", named, "--workers", "2")
+            with relay_process(tmp_path / "ledger", *arguments, environment=where) as running:
+                url = f"ws://127.0.0.1:{running.port}{PATH}"
+                connections = await asyncio.gather(*(_half_way(url) for _ in range(10)))
+                await asyncio.gather(*(connection.close() for connection in connections))
+                await simulator.wait_idle()
+                workers = await _workers(running.process.pid, 2)
+                running.process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(60):
+                    while running.process.poll() is None:
+                        for worker in workers:
+                            with contextlib.suppress(ProcessLookupError):
+                                os.kill(worker, signal.SIGTERM)
+                        await asyncio.sleep(0.001)
+                assert running.process.returncode == 0
+        reported = [usage for usage in simulator.truth.as_json()["usages"] if usage["usage"] == "reported"]
+    assert len(reported) >= 20
+    assert received.total("realtime_spend.usages", {"realtime_spend.usage": "reported"}) == len(reported)
+
+
 async def test_workers_told_twice_wait_for_nobody(tmp_path: Path) -> None:
     async with Simulator(SimulatorOptions(seed=4)) as simulator:
         arguments = ("--openai", simulator.url, "--workers", "2", "--drain", "60")
@@ -180,10 +207,11 @@ async def test_without_files_left_it_lets_nobody_in_and_goes_on_when_there_are_s
         with relay_process(tmp_path / "ledger", "--openai", server.url) as running:
             resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (64, 64))
             held = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(100)]
-            for _, writer in held[:20]:
-                writer.write(request(PATH))
             assert running.process.stderr is not None
             said = await asyncio.to_thread(running.process.stderr.readline)
+            # Only now: of an upstream that could not be opened it would be told first, where it had read them before.
+            for _, writer in held[:20]:
+                writer.write(request(PATH))
             for _, writer in held:
                 writer.close()
                 with contextlib.suppress(OSError):
@@ -235,6 +263,8 @@ async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced
             connections = await asyncio.gather(*(_half_way(url) for _ in range(40)))
             await asyncio.gather(*(connection.close() for connection in connections))
             await simulator.wait_idle()
+            # What nobody saw finished is written only when a worker has found out that its session is over.
+            await _all_written(running.ledger, simulator)
             workers = await _workers(running.process.pid, 2)
             os.kill(workers[0], signal.SIGKILL)
             again = await _workers(running.process.pid, 2, without=workers[0])
@@ -248,6 +278,21 @@ async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced
     records = _records(running.ledger)
     assert {record["id"] for record in records} == {usage["id"] for usage in sent["usages"]}
     assert len({record["writer"] for record in records}) >= 2, "the kernel spreads eighty connections over two"
+
+
+async def _all_written(ledger: Path, simulator: Simulator) -> None:
+    sent = {usage["id"] for usage in simulator.truth.as_json()["usages"]}
+    for _ in range(500):
+        if sent <= _written(ledger):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("a usage is not written")
+
+
+def _written(ledger: Path) -> set[str]:
+    """Return the ids of all usages in lines that are whole: one may just be written."""
+    lines = [line for file in ledger.glob("*.jsonl") for line in file.read_text("utf-8").split("\n")[:-1]]
+    return {json.loads(line)["id"] for line in lines}
 
 
 def _children(parent: int) -> list[int]:
