@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,14 @@ def provider(reader: InMemoryMetricReader) -> Iterator[MeterProvider]:
     provider = MeterProvider([reader], shutdown_on_exit=False)
     yield provider
     provider.shutdown()
+
+
+@pytest.fixture
+def port_of_nobody() -> Iterator[int]:
+    """A port at which nobody listens, and at which nobody else can: it stays bound."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 class Seen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -326,15 +325,15 @@ LIVES_ON = "\nimport time\ntime.sleep(0.9)\n"
 
 @pytest.mark.parametrize("rest", ["", LIVES_ON], ids=["that ends at once", "that lives on after its last session"])
 def test_without_a_collector_a_program_waits_for_one_export_as_with_a_counter_of_its_own(
-    rest: str, simulator: RunningSimulator, run: Run
+    rest: str, simulator: RunningSimulator, run: Run, port_of_nobody: int
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        nobody = f"http://127.0.0.1:{listening.getsockname()[1]}"
     own = "from opentelemetry import metrics\nmetrics.get_meter('florist').create_counter('roses').add(3)\n"
     url = address(simulator, query=QUERY)
 
     def failed_exports(program: str, **environment: str) -> int:
-        ran = run(program, url, endpoint=nobody, OTEL_EXPORTER_OTLP_TIMEOUT="1", **environment)
+        ran = run(
+            program, url, endpoint=f"http://127.0.0.1:{port_of_nobody}", OTEL_EXPORTER_OTLP_TIMEOUT="1", **environment
+        )
         assert (ran.returncode, ran.stdout) == (0, "done\n"), ran.stderr
         return ran.stderr.count("Failed to export metrics batch")
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -76,7 +75,8 @@ async def webhook(simulator: Simulator, ledger: Path, *arguments: str, **others:
     async with running("--webhook", "--port", "0", *arguments, **environment) as process:
         assert process.stdout is not None
         async with asyncio.timeout(_PATIENCE):
-            yield process, (await process.stdout.readline()).decode().strip()
+            url = (await process.stdout.readline()).decode().strip()
+        yield process, url
 
 
 def sidebands(simulator: Simulator) -> int:
@@ -262,11 +262,11 @@ async def test_of_several_calls_one_that_was_not_heard_is_a_failure(
     assert len(records(tmp_path / "own")) == 1
 
 
-async def test_a_service_that_is_not_there_is_said_at_once_and_ctrl_c_ends_the_waiting(tmp_path: Path) -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    listener.close()
-    environment = {"REALTIME_SPEND_LEDGER": str(tmp_path), "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+async def test_a_service_that_is_not_there_is_said_at_once_and_ctrl_c_ends_the_waiting(
+    tmp_path: Path, port_of_nobody: int
+) -> None:
+    base_url = f"http://127.0.0.1:{port_of_nobody}/v1"
+    environment = {"REALTIME_SPEND_LEDGER": str(tmp_path), "OPENAI_BASE_URL": base_url}
     async with running("rtc_1", **environment) as process:
         assert process.stderr is not None
         async with asyncio.timeout(_PATIENCE):

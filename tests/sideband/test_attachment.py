@@ -221,9 +221,8 @@ async def test_a_service_that_does_not_let_us_in_ends_it(
 
 
 @pytest.mark.usefixtures("ledger")
-async def test_a_service_that_is_not_there_ends_it() -> None:
-    async with serving(nobody) as url:
-        pass
+async def test_a_service_that_is_not_there_ends_it(port_of_nobody: int) -> None:
+    url = f"http://127.0.0.1:{port_of_nobody}/v1"
     patience = Patience(call=0.2, service=0.2, silence=5, whole=20, least=0.02, most=0.1)
     assert await Attachment("rtc_1", Service(base_url=url, headers={}), patience=patience).follow() is End.UNREACHABLE
 
@@ -256,10 +255,6 @@ async def test_the_key_is_in_no_record(
     # aiohttp's own log is not ours.
     assert KEY not in "".join(record.getMessage() for record in caplog.records)
     assert KEY not in repr(where)
-
-
-async def nobody(_request: web.Request) -> web.Response:
-    raise web.HTTPNotFound
 
 
 class Cable:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
-import socket
 import sys
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,14 @@ _OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 _PATIENCE = 30.0
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+async def _url_of(program: asyncio.subprocess.Process) -> str:
+    """Return where it listens, as it says when it does."""
+    assert program.stdout is not None
+    async with asyncio.timeout(_PATIENCE):
+        while line := await program.stdout.readline():
+            if found := re.search(rb"Running on (http://127\.0\.0\.1:\d+)", line):
+                return found[1].decode()
+    raise AssertionError("it has ended")
 
 
 def _are(number: int, found: Callable[[], list[Any]]) -> bool:
@@ -42,35 +45,37 @@ def _sidebands(simulator: Simulator) -> list[object]:
 
 
 async def _offered(url: str, user: str) -> str:
-    """Offer a call as a browser does, as soon as somebody listens; return the id that the answer does not tell it."""
-    async with aiohttp.ClientSession() as http, asyncio.timeout(_PATIENCE):
-        while True:
-            try:
-                async with http.post(url, data=_OFFER, headers={"X-User": user}) as answer:
-                    assert answer.status == 201
-                    assert answer.content_type == "application/sdp"
-                    assert "Location" not in answer.headers
-                    return await answer.text()
-            except aiohttp.ClientConnectorError:
-                await asyncio.sleep(0.05)
+    """Offer a call as a browser does, and return the answer, which does not tell it the id of the call."""
+    async with (
+        aiohttp.ClientSession() as http,
+        asyncio.timeout(_PATIENCE),
+        http.post(url, data=_OFFER, headers={"X-User": user}) as answer,
+    ):
+        assert answer.status == 201
+        assert answer.content_type == "application/sdp"
+        assert "Location" not in answer.headers
+        return await answer.text()
 
 
 async def test_each_browser_is_metered_by_the_server_that_set_up_its_call(
     simulator: Simulator, calling: Calling, tmp_path: Path
 ) -> None:
-    port, ledger = _free_port(), tmp_path / "ledger"
+    ledger = tmp_path / "ledger"
     surroundings = {
         "OPENAI_API_KEY": "sk-of-the-server",
         "OPENAI_BASE_URL": f"{simulator.url}/v1",
         "REALTIME_SPEND_LEDGER": str(ledger),
-        "PORT": str(port),
+        "PORT": "0",
+        # So that what it says comes through the pipe at once.
+        "PYTHONUNBUFFERED": "1",
     }
     program = await asyncio.create_subprocess_exec(
-        sys.executable, _RECIPE, env={**os.environ, **surroundings}, stdout=asyncio.subprocess.DEVNULL
+        sys.executable, _RECIPE, env={**os.environ, **surroundings}, stdout=asyncio.subprocess.PIPE
     )
     try:
+        url = await _url_of(program)
         for number, user in enumerate(("ada", "bob"), 1):
-            assert (await _offered(f"http://127.0.0.1:{port}/call", user)).startswith("v=0")
+            assert (await _offered(f"{url}/call", user)).startswith("v=0")
             await has_begun(partial(_are, number, lambda: simulator.truth.as_json()["sessions"]))
             call = simulator.truth.as_json()["sessions"][-1]["call_id"]
             async with calling(simulator, f"/v1/realtime?model=any&sim_call_id={call}&webrtcfilter=on") as browser:
