@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 settings.register_profile(
     "laws",
     max_examples=100,
-    deadline=timedelta(seconds=5),
+    # A busy machine may stop anywhere; what never ends is ended by the time that a test has.
+    deadline=None,
     derandomize=bool(os.environ.get("CI")),
     database=None,
 )

@@ -307,7 +307,7 @@ async def test_an_upstream_that_does_not_read_holds_back_its_client(relay_to: Re
         go_on.set()
         await peer.writer.drain()
         peer.writer.write_eof()
-        for _ in range(500):
+        for _ in range(2000):
             if arrived >= said * len(sent):
                 break
             await asyncio.sleep(0.01)

@@ -55,10 +55,11 @@ async def test_silence_is_committed_and_answered_until_the_client_leaves(simulat
 
 async def test_a_sound_makes_it_wait_anew_and_speech_ends_the_waiting(simulator: Simulator, connect: Any) -> None:
     async with connect(simulator) as talk:
-        await talk.send("session.update", session=_waiting(250))
+        # All four pauses are longer than it waits, and each is so much shorter that a busy machine keeps them apart.
+        await talk.send("session.update", session=_waiting(1000))
         await talk.respond()
         for _ in range(4):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
             await talk.say(50)
         await talk.say(400)
         await talk.until("input_audio_buffer.committed")
