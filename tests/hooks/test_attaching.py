@@ -606,7 +606,7 @@ AUTOMATIC = "from opentelemetry.instrumentation.auto_instrumentation import run;
 ONLY = {"aiohttp": "aiohttp==3.14.5", "websocket-client": "websocket-client==1.9.2"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [*ONLY, "none of them"], ids=slug)
 def test_one_of_the_libraries_is_enough_to_be_switched_on_by_itself(
     environment: Environment, simulator: RunningSimulator, tmp_path: Path, name: str
