@@ -294,7 +294,7 @@ async def test_what_is_written_to_a_socket_that_is_gone_is_not_recorded_as_repor
         monkeypatch.setattr(Socket, "alive", property(lambda _socket: False))
         await talk.say()
         await talk.send("input_audio_buffer.commit")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while next(iter(simulator._sessions.values())).responses.busy:  # noqa: ASYNC110 - nothing tells us of it
                 await asyncio.sleep(0.01)
     await simulator.wait_idle()
