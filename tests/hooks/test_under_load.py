@@ -27,6 +27,7 @@ TALKING = Path(__file__).with_name("load") / "talking.py"
 KILLED = Path(__file__).with_name("load") / "telling.py"
 CLIENTS = ("websockets", "websockets in threads", "aiohttp", "websocket-client")
 PATIENCE = 400.0
+pytestmark = pytest.mark.timeout(500)
 
 # Everything that a session can come to, except its being cut off.
 MIXED = "completed:6,cancelled:2,incomplete:1,failed:1,usage_missing:1,unsplit_cache:1,no_details:1"
@@ -215,7 +216,6 @@ def test_sessions_of_any_client_leave_nothing_behind(
     meter_of(load.metrics(), load.ledger).agrees_with(simulator.truth.as_json())
 
 
-@pytest.mark.timeout(500)
 def test_ten_thousand_sessions_leave_nothing_behind(load: Load, simulator: RunningSimulator, meter_of: MeterOf) -> None:
     spoken = load.plan(sessions=500, at_once=50, turns=1, speech_ms=500)
     asked = load.plan(sim={"deltas": 1}, at_once=50, turns=1)

@@ -29,7 +29,7 @@ from realtime_spend.core import session
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 # G.711, as telephones speak: eight bytes a millisecond.
 TELEPHONE = {"type": "audio/pcmu"}
 SILENCE = b"\xff" * 8
