@@ -17,7 +17,7 @@ END = b"\r\n\r\n"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 PATH = "/v1/realtime?model=gpt-realtime"
-PATIENCE = 10.0
+PATIENCE = 30.0
 MASK = b"\x09\x08\x07\x06"
 
 

@@ -112,7 +112,7 @@ async def _forever(connection: Any) -> None:
 
 
 async def _until_draining(running: Process) -> None:
-    for _ in range(500):
+    for _ in range(1500):
         # A worker that has nothing left to do resets who has just come to it.
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             async with client(running.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") as asking:
@@ -282,7 +282,7 @@ async def test_several_workers_share_one_port_and_one_that_is_killed_is_replaced
 
 async def _all_written(ledger: Path, simulator: Simulator) -> None:
     sent = {usage["id"] for usage in simulator.truth.as_json()["usages"]}
-    for _ in range(500):
+    for _ in range(1500):
         if sent <= _written(ledger):
             return
         await asyncio.sleep(0.02)
@@ -300,7 +300,7 @@ def _children(parent: int) -> list[int]:
 
 
 async def _workers(parent: int, count: int, without: int = 0) -> list[int]:
-    for _ in range(500):
+    for _ in range(1500):
         found = [number for number in _children(parent) if number != without]
         if len(found) == count:
             return found

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KEY = "sk-planted-9f31c0ffee"
 # Nobody waits for the end of it where all goes well, however slow the machine is.
 QUICK = Patience(call=20, service=20, silence=30, whole=60, least=0.02, most=0.2)
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = "from realtime_spend.attach_command import attach; attach()"
 _SECRET = "whsec_cGxhbnRlZCBzZWNyZXQgb2YgYSB3ZWJob29r"  # noqa: S105 - made up for these tests
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 # Whether its question has been answered before the first response is none of what these tests are about.
 _NAMED = ("--model", "gpt-realtime")
 

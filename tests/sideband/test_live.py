@@ -45,7 +45,7 @@ def audio(milliseconds: int) -> str:
 async def client_of(simulator: Simulator) -> AsyncIterator[AsyncOpenAI]:
     address = f"127.0.0.1:{simulator.port}/v1"
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(100),
         AsyncOpenAI(api_key="any", base_url=f"http://{address}", websocket_base_url=f"ws://{address}") as client,
     ):
         yield client

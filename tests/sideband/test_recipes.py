@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _RECIPE = Path(__file__).resolve().parents[2] / "examples" / "webrtc_calls.py"
 _OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 async def _url_of(program: asyncio.subprocess.Process) -> str:
