@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 TALKING = Path(__file__).with_name("load") / "talking.py"
 KILLED = Path(__file__).with_name("load") / "telling.py"
 CLIENTS = ("websockets", "websockets in threads", "aiohttp", "websocket-client")
-PATIENCE = 400.0
-pytestmark = pytest.mark.timeout(500)
+PATIENCE = 900.0
+pytestmark = pytest.mark.timeout(1_000)
 
 # Everything that a session can come to, except its being cut off.
 MIXED = "completed:6,cancelled:2,incomplete:1,failed:1,usage_missing:1,unsplit_cache:1,no_details:1"
