@@ -37,8 +37,8 @@ def _records(ledger: Path) -> list[dict[str, Any]]:
 
 async def _half_way(url: str) -> Any:
     """Hold a session until two responses are done and a third has begun."""
-    # A hundred of them may come to a busy machine at once.
-    connection = await websockets.connect(url, proxy=None, open_timeout=60, close_timeout=1)
+    # A hundred of them may come to a busy machine at once, and leave unread what would keep them from closing.
+    connection = await websockets.connect(url, proxy=None, open_timeout=60, max_queue=None)
     for last in ("response.done", "response.done", "response.created"):
         await connection.send(CREATE)
         async for text in connection:
