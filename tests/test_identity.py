@@ -139,7 +139,7 @@ def run() -> Callable[..., Logged]:
     return go
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("provider", ["first", "later"])
 def test_an_sdk_that_gives_no_id_is_told_of_once(
     environment: Environment, run: Callable[..., Logged], provider: str
@@ -153,7 +153,7 @@ def test_an_sdk_that_gives_no_id_is_told_of_once(
     assert logged.child == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_session_whose_events_are_forwarded_is_one(environment: Environment, run: Callable[..., Logged]) -> None:
     [said] = run(environment(*SDKS["1.38"], OLDEST_WITH_WEBSOCKETS), by="forwarding").parent
     assert MISSING in said
@@ -161,7 +161,7 @@ def test_a_session_whose_events_are_forwarded_is_one(environment: Environment, r
     assert SHARED in said
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("provider", ["first", "later"])
 def test_a_process_whose_metrics_are_scraped_needs_no_id(
     environment: Environment, run: Callable[..., Logged], provider: str
@@ -173,7 +173,7 @@ def test_a_process_whose_metrics_are_scraped_needs_no_id(
     assert MISSING in said
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("provider", ["first", "later"])
 @pytest.mark.parametrize("parent_talks", [True, False])
 def test_a_forked_child_with_its_parents_id_is_told_of_once(
@@ -187,13 +187,13 @@ def test_a_forked_child_with_its_parents_id_is_told_of_once(
     assert "opentelemetry-sdk 1.44 or newer" in said
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_an_sdk_that_renews_the_id_leaves_nothing_to_say(environment: Environment, run: Callable[..., Logged]) -> None:
     for python in (environment(*SDKS["1.44"], OLDEST_WITH_WEBSOCKETS), Path(sys.executable)):
         assert run(python) == Logged(parent=[], child=[])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_an_id_from_the_environment_is_one_and_a_child_shares_it(
     environment: Environment, run: Callable[..., Logged]
 ) -> None:

@@ -30,7 +30,7 @@ def _run(command: list[str], cwd: Path) -> str:
     environment["PATH"] = f"{_BIN}{os.pathsep}{environment['PATH']}"
     # What is shown is what a newcomer sees, who has no collector and no Prometheus yet.
     environment["XDG_CACHE_HOME"] = str(cwd / "nothing-is-built")
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -43,6 +43,7 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip().splitlines()]
 
 
+@pytest.mark.timeout(420)
 def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     # What is wrong with the bill stands where the README speaks of bills.
     accounts, bill = _blocks("text")
