@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.lacking import lacking
 
 _ROOT = Path(__file__).resolve().parent.parent
 _USAGE = {"input_tokens": 10, "output_tokens": 0, "input_token_details": {"audio_tokens": 10}}
@@ -46,9 +47,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     installed = _run(
         folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--constraint", _ROOT / "constraints.txt", wheel
     )
-    if installed.returncode and not os.environ.get("CI"):
-        pytest.skip(f"the wheel's dependencies cannot be had: {installed.stderr.strip()[-200:]}")
-    assert installed.returncode == 0, installed.stderr
+    if installed.returncode:
+        lacking(f"the wheel's dependencies cannot be had: {installed.stderr.strip()[-200:]}")
     return folder
 
 

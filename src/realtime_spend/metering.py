@@ -104,7 +104,7 @@ class Metering:
 
     def can_write(self) -> bool:
         """Whether usage gets into the ledger, if there is one. Where the newest did not, it is tried without any."""
-        return self._ledger is None or not self._ledger.is_failing or self._ledger.try_again() is None
+        return self._ledger is None or self._ledger.try_again() is None
 
     def begin(self, watcher: Watcher) -> None:
         """Count a session that was opened."""

@@ -40,15 +40,11 @@ class Ledger:
         with self._lock:
             return self._tried(at[:10], line.encode())
 
-    @property
-    def is_failing(self) -> bool:
-        """Whether the newest record could not be written, and nothing could be since."""
-        return self._missed is not None
-
     def try_again(self) -> OSError | None:
-        """Where it is failing, see whether it still is: nobody may come with another record while it does.
+        """Where the newest record could not be written, see whether one could be now; return what keeps it from that.
 
-        It writes a blank line as long as the record that is missing, where that belonged. Readers pass over it.
+        Nobody may come with another record while it fails. It writes a blank line as long as the record that is
+        missing, where that belonged, which readers pass over; where none is missing it writes nothing.
         """
         with self._lock:
             if self._missed is None:
