@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # A terminal, or who ends a service, sends its signal to the workers too: so the parent has one of its own for haste.
 URGENT = signal.SIGUSR1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-ANSWERED = (*_SIGNALS, URGENT)
+_ANSWERED = (*_SIGNALS, URGENT)
 # A worker that lives no longer than this is not replaced again and again.
 _TOO_SHORT_SECONDS = 2.0
 _MOST_SHORT_LIVES = 5
@@ -50,7 +50,7 @@ def bound(host: str, port: int, count: int) -> list[socket.socket]:
 def run_workers(sockets: list[socket.socket], work: Callable[[socket.socket], None]) -> int:
     """Run `work` in a process of its own for each socket until somebody asks for the end; return the exit status."""
     # A worker lets them in once it knows what to do with them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ANSWERED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ANSWERED)
     workers = {_fork(listening, sockets, work): (listening, time.monotonic()) for listening in sockets}
     is_ending, short_lives, status = False, 0, 0
     while workers:
@@ -81,7 +81,7 @@ def run_workers(sockets: list[socket.socket], work: Callable[[socket.socket], No
                 continue
             print("realtime-spend: a worker has ended; another one takes its place", file=sys.stderr)  # noqa: T201 - as below
             workers[_fork(listening, sockets, work)] = (listening, time.monotonic())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ANSWERED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ANSWERED)
     return status
 
 
